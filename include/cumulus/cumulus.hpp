@@ -211,7 +211,7 @@ inline cumulus_scan_args to_c(const ConstTensorView& in, const ConstTensorView* 
   args.op = static_cast<std::int32_t>(spec.op);
   args.kind = static_cast<std::int32_t>(spec.kind);
   args.axis = spec.axis;
-  args.flags = (spec.reverse ? CUMULUS_REVERSE : 0u) | (spec.pin_threads ? CUMULUS_PIN_THREADS : 0u);
+  args.flags = (spec.reverse ? std::uint32_t{CUMULUS_REVERSE} : 0u) | (spec.pin_threads ? std::uint32_t{CUMULUS_PIN_THREADS} : 0u);
   args.threads = spec.threads;
   args.stream = spec.stream;
   args.in = to_c(in);

@@ -1,0 +1,127 @@
+// The C boundary: sizes of structures, exceptions to status codes, the thread's message.
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "cpu/cpu_info.h"
+#include "cpu/kernels.h"
+#include "cpu/run.h"
+#include "cumulus/cumulus.h"
+#include "error.h"
+#include "plan.h"
+#include "shape.h"
+
+namespace cumulus {
+namespace {
+
+thread_local std::string last_error;
+
+cumulus_status fail(cumulus_status status, const char* message) noexcept {
+  try {
+    last_error = message;
+  } catch (...) {
+    last_error.clear();
+  }
+  return status;
+}
+
+// Runs `body`, and turns what it throws into a status and this thread's message.
+template <class Body>
+cumulus_status guarded(Body&& body) noexcept {
+  try {
+    body();
+    return CUMULUS_OK;
+  } catch (const Failure& failure) {
+    return fail(failure.status, failure.message.c_str());
+  } catch (const std::bad_alloc&) {
+    return fail(CUMULUS_OUT_OF_MEMORY, "out of memory for the scan's own buffers: use fewer threads or a smaller tensor");
+  } catch (const std::exception& error) {
+    return fail(CUMULUS_INTERNAL, error.what());
+  } catch (...) {
+    return fail(CUMULUS_INTERNAL, "an unknown exception inside the library");
+  }
+}
+
+// A caller compiled against a later version may pass a longer structure, as long as it uses nothing this one does not know.
+void check_args(const cumulus_scan_args* args) {
+  if (!args) fail_invalid("args is null");
+  if (args->struct_size < sizeof *args)
+    fail_invalid(fmt::format("struct_size is {} but this version's cumulus_scan_args has {} bytes: set it to sizeof(cumulus_scan_args)", args->struct_size, sizeof *args));
+  if (args->struct_size > 4 * sizeof *args) fail_invalid(fmt::format("struct_size {} is no size of cumulus_scan_args: set it to sizeof(cumulus_scan_args)", args->struct_size));
+  const auto* byte = reinterpret_cast<const unsigned char*>(args);
+  if (std::any_of(byte + sizeof *args, byte + args->struct_size, [](unsigned char b) { return b != 0; }))
+    fail_unsupported(fmt::format("the call uses fields beyond the {} bytes this version knows: update the library", sizeof *args));
+}
+
+void check_backend(const cumulus_scan_args& args) {
+  if (args.out.dtype != 0 && args.out.device == CUMULUS_CUDA) fail_unsupported("this build has no CUDA backend: move the tensors to the CPU");
+  if (args.stream) fail_invalid("stream is not null: scans on the CPU have no stream");
+  if (cpu::current_target() == cpu::Target::other) fail_unsupported("this CPU has none of the compiled SIMD targets: Cumulus needs at least SSE4.2 on x86-64");
+}
+
+}  // namespace
+}  // namespace cumulus
+
+using namespace cumulus;
+
+extern "C" {
+
+cumulus_status cumulus_scan(const cumulus_scan_args* args) {
+  return guarded([&] {
+    check_args(args);
+    check_backend(*args);
+    Problem problem;
+    canonicalise(*args, true, problem);
+    cpu::run(problem);
+  });
+}
+
+cumulus_status cumulus_plan(const cumulus_scan_args* args, char* text, size_t size, size_t* needed) {
+  return guarded([&] {
+    check_args(args);
+    check_backend(*args);
+    if (!text && size > 0) fail_invalid(fmt::format("text is null but size is {}", size));
+    Problem problem;
+    canonicalise(*args, false, problem);
+    const cpu::CpuInfo cpu = cpu::cpu_info();
+    const std::string json = to_json(problem, make_plan(problem, cpu), cpu);
+    if (needed) *needed = json.size() + 1;
+    if (size == 0) return;
+    const size_t count = std::min(size - 1, json.size());
+    std::memcpy(text, json.data(), count);
+    text[count] = '\0';
+  });
+}
+
+const char* cumulus_last_error(void) { return last_error.c_str(); }
+
+const char* cumulus_status_name(cumulus_status status) {
+  switch (status) {
+    case CUMULUS_OK: return "ok";
+    case CUMULUS_INVALID_ARGUMENT: return "invalid argument";
+    case CUMULUS_UNSUPPORTED: return "unsupported";
+    case CUMULUS_OUT_OF_MEMORY: return "out of memory";
+    case CUMULUS_DEVICE_ERROR: return "device error";
+    case CUMULUS_INTERNAL: return "internal error";
+  }
+  return "unknown status";
+}
+
+#define CUMULUS_TEXT_(x) #x
+#define CUMULUS_TEXT(x) CUMULUS_TEXT_(x)
+const char* cumulus_version(void) {
+  return CUMULUS_TEXT(CUMULUS_VERSION_MAJOR) "." CUMULUS_TEXT(CUMULUS_VERSION_MINOR) "." CUMULUS_TEXT(CUMULUS_VERSION_PATCH);
+}
+
+int cumulus_order_version(void) { return 1; }
+
+size_t cumulus_dtype_size(int32_t dtype) { return valid(static_cast<DType>(dtype)) ? static_cast<size_t>(bytes(static_cast<DType>(dtype))) : 0; }
+
+const char* cumulus_dtype_name(int32_t dtype) { return valid(static_cast<DType>(dtype)) ? name(static_cast<DType>(dtype)) : nullptr; }
+
+const char* cumulus_simd_target(void) { return cpu::name(cpu::current_target()); }
+
+}  // extern "C"

@@ -1,0 +1,335 @@
+// Rows: the axis is contiguous, or gathered into a buffer where it is not.
+#include <cstring>
+
+#include "cpu/context.h"
+
+namespace cumulus::cpu {
+namespace {
+
+constexpr std::int64_t kTicketBytes = 256 << 10;  // input a thread takes at a time
+
+// What a thread needs to scan rows: buffers for one chunk.
+struct RowBuffers {
+  Scratch scratch;
+  Planes elements, factors;
+
+  explicit RowBuffers(const Context& c) : scratch(2 * planes_bytes(c.kernel, kChunk)) {
+    elements.take(scratch, c.kernel, kChunk);
+    factors.take(scratch, c.kernel, kChunk);
+  }
+};
+
+// Elements [first, first + n) of a row as planes: cast to the accumulator, masked.
+void load_elements(const Context& c, const Offsets& row, std::int64_t first, std::int64_t n, void* const planes[], void* const factors[]) {
+  const Problem& p = c.p;
+  c.load(p.in_dtype)(c.in(0, row.in + first * p.axis.in), p.axis.in, n, planes);
+  if (inputs(p.op) == 2) c.load(p.in_dtype)(c.in(1, row.in2 + first * p.axis.in2), p.axis.in2, n, planes + c.input_planes);
+  if (!p.masked()) return;
+  const char* mask = at(p.mask, p.mask_dtype, row.mask + first * p.axis.mask);
+  if (p.mask_dtype == DType::boolean) {
+    const void* shown[kMaxPlanes];
+    for (int k = 0; k < c.planes; ++k) shown[k] = c.shown.plane(k);
+    c.stage.select[c.kernel.lane_bytes / 8](planes, c.planes, mask, p.axis.mask, n, shown);
+  } else {
+    c.load(p.mask_dtype)(mask, p.axis.mask, n, factors);
+    c.stage.multiply[static_cast<int>(p.kernel)](planes, factors, n);
+    if (c.wrap()) c.wrap()(planes[0], n);
+  }
+}
+
+// Scans elements [first, first + n) of a row, `first` at a chunk; end receives R(first + n).
+void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::int64_t n, Carry& carry, Value& end, RowBuffers* buffers) {
+  const Problem& p = c.p;
+  RowArgs args{};
+  args.exclusive = p.kind != Kind::inclusive;
+  args.carry = &carry;
+  for (int k = 0; k < c.planes; ++k) args.end[k] = end.plane(k);
+  if (first == 0 && c.first_shown)
+    for (int k = 0; k < c.planes; ++k) args.shown[k] = c.shown.plane(k);
+
+  const bool out_direct = !c.plan.staged && (!c.plan.streaming || c.aligned(c.out(row.out + first), c.kernel.lanes));
+  const std::int64_t step = out_direct ? n : kChunk;
+  for (std::int64_t done = 0; done < n; done += step) {
+    const std::int64_t from = first + done;
+    args.n = std::min(step, n - done);
+    if (c.plan.staged) {
+      load_elements(c, row, from, args.n, buffers->elements.at, buffers->factors.at);
+      for (int k = 0; k < c.planes; ++k) args.in[k] = buffers->elements.at[k];
+    } else {
+      args.in[0] = c.in(0, row.in + from);
+      if (c.planes == 2) args.in[1] = c.in(1, row.in2 + from);
+    }
+    for (int k = c.out_plane; k < c.planes; ++k) args.out[k] = out_direct ? c.out(row.out + from) : buffers->elements.at[k];
+    args.streaming = out_direct && c.plan.streaming;
+    c.kernel.scan(args);
+    args.shown[0] = nullptr;
+    if (!out_direct)
+      c.store(p.out_dtype)(buffers->elements.at + c.out_plane, c.out(row.out + from * p.axis.out), p.axis.out, args.n, c.plan.streaming);
+  }
+}
+
+void finish_row(const Context& c, const Offsets& row, const Value& end) {
+  const void* lanes[kMaxPlanes];
+  for (int k = 0; k < c.planes; ++k) lanes[k] = end.plane(k);
+  c.store_ends(row, lanes);
+}
+
+void start_carry(const Context& c, const Offsets& row, Carry& carry) {
+  Value start;
+  c.load_start(row, start);
+  const void* lanes[kMaxPlanes];
+  for (int k = 0; k < c.planes; ++k) lanes[k] = start.plane(k);
+  c.kernel.carry_start(carry, c.has_start ? lanes : nullptr);
+}
+
+void scan_row(const Context& c, const Offsets& row, RowBuffers* buffers) {
+  std::int64_t slots[Carry::slots_for(kMaxPlanes, kMaxLevels)];
+  Carry carry;
+  carry.slots = slots;
+  start_carry(c, row, carry);
+  Value end;
+  scan_part(c, row, 0, c.p.n, carry, end, buffers);
+  finish_row(c, row, end);
+}
+
+bool needs_buffers(const Context& c) { return c.plan.staged || c.plan.streaming; }
+
+}  // namespace
+
+void run_rows(const Context& c) {
+  const Problem& p = c.p;
+  if (p.rows == 1 && !needs_buffers(c)) return scan_row(c, Offsets{}, nullptr);
+  const std::int64_t row_bytes = std::max<std::int64_t>(1, p.n * bytes(p.in_dtype));
+  const std::int64_t share = std::max<std::int64_t>(1, p.rows / (8 * c.plan.threads));
+  const std::int64_t batch = std::clamp<std::int64_t>(kTicketBytes / row_bytes, 1, c.plan.threads > 1 ? share : p.rows);
+  Tickets tickets((p.rows + batch - 1) / batch);
+  const auto work = [&](int) {
+    RowBuffers buffers(c);
+    for (std::int64_t ticket; tickets.take(ticket);)
+      for (std::int64_t row = ticket * batch; row < std::min(p.rows, (ticket + 1) * batch); ++row) scan_row(c, offsets_of(p, row), &buffers);
+    if (c.plan.streaming) c.stage.fence();
+  };
+  c.plan.threads > 1 ? parallel(c.plan.threads, p.flags & CUMULUS_PIN_THREADS, work) : work(0);
+}
+
+// Few long rows. A thread takes the next tile of whole chunks, adds its chunks up while they come into its cache, waits for its
+// turn, copies the running carry, pushes its own totals for the next thread, and only then scans its tile from the cache.
+void run_split_rows(const Context& c) {
+  const Problem& p = c.p;
+  const std::int64_t tile = c.plan.tile, tiles = (p.n + tile - 1) / tile, chunks = tile / kChunk;
+  const std::int64_t slots_count = Carry::slots_for(c.planes, kMaxLevels);
+  const auto running_slots = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(slots_count));
+  Carry running;
+  running.slots = running_slots.get();
+  Tickets tickets(p.rows * tiles);
+  Turns turns;
+
+  const auto add_up = [&](const Offsets& row, std::int64_t first, RowBuffers& buffers, const Planes& totals) {
+    const void* in[kMaxPlanes];
+    if (!c.plan.staged) {
+      in[0] = c.in(0, row.in + first);
+      if (c.planes == 2) in[1] = c.in(1, row.in2 + first);
+      return c.kernel.chunk_totals(in, chunks, totals.at);
+    }
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
+      load_elements(c, row, first + chunk * kChunk, kChunk, buffers.elements.at, buffers.factors.at);
+      void* to[kMaxPlanes];
+      for (int k = 0; k < c.planes; ++k) in[k] = buffers.elements.at[k], to[k] = lane(c, totals.at[k], chunk);
+      c.kernel.chunk_totals(in, 1, to);
+    }
+  };
+
+  parallel(c.plan.threads, p.flags & CUMULUS_PIN_THREADS, [&](int) {
+    RowBuffers buffers(c);
+    const auto memory = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(slots_count + c.planes * chunks));
+    Planes totals;
+    for (int k = 0; k < c.planes; ++k) totals.at[k] = memory.get() + slots_count + k * chunks;
+    for (std::int64_t ticket; tickets.take(ticket);) {
+      const Offsets row = offsets_of(p, ticket / tiles);
+      const std::int64_t index = ticket % tiles, first = index * tile, n = std::min(tile, p.n - first);
+      const bool last = index == tiles - 1;
+      if (!last) add_up(row, first, buffers, totals);
+
+      turns.wait(ticket);
+      if (index == 0) start_carry(c, row, running);
+      Carry carry = running;
+      carry.slots = memory.get();
+      std::memcpy(carry.slots, running.slots, static_cast<std::size_t>(Carry::slots_for(c.planes, running.levels)) * sizeof(std::int64_t));
+      if (!last) c.kernel.carry_push(running, totals.at, chunks);
+      turns.pass(ticket);
+
+      Value end;
+      scan_part(c, row, first, n, carry, end, &buffers);
+      if (last) finish_row(c, row, end);
+    }
+    if (c.plan.streaming) c.stage.fence();
+  });
+}
+
+// ---- Rows of at most 128 elements ----
+
+namespace {
+
+// A batch of rows that follow each other along the innermost dimension.
+struct Batch {
+  Offsets first;
+  std::int64_t rows;
+  Dim step;  // from row to row
+};
+
+// `packed`: rows one after the other; `padded`: each at a multiple of a power of two of quads, as the kernel wants them.
+struct ShortRows {
+  const Context& c;
+  const Problem& p;
+  std::int64_t pitch;        // of padded rows
+  int quads_log2 = 0;
+  std::int64_t tile_rows;
+  bool start_per_row;
+  Scratch scratch;
+  Planes packed, padded, factors, starts;
+
+  static std::int64_t pitch_of(const Problem& p) {
+    const std::int64_t needed = p.n + (p.kind == Kind::prefixes || (p.kind == Kind::exclusive && p.total_dtype != DType::none) ? 1 : 0);
+    std::int64_t pitch = 4;
+    while (pitch < needed) pitch *= 2;
+    return pitch;
+  }
+
+  explicit ShortRows(const Context& context)
+      : c(context), p(context.p), pitch(pitch_of(p)), tile_rows(kChunk / pitch), start_per_row(per_row(p)), scratch(4 * planes_bytes(c.kernel, kChunk)) {
+    while ((4 << quads_log2) < pitch) ++quads_log2;
+    for (Planes* planes : {&packed, &padded, &factors, &starts}) planes->take(scratch, c.kernel, kChunk);
+  }
+
+  static bool per_row(const Problem& p) {
+    for (int i = 0; i < p.dims; ++i)
+      if (p.initial_dtype != DType::none && p.dim[i].initial != 0) return true;
+    return false;
+  }
+
+  // Rows of this tensor lie one after the other, so that a batch is one run of memory.
+  bool contiguous(std::int64_t row_step, std::int64_t axis_step, std::int64_t length) const { return row_step == length * axis_step; }
+
+  void load(const Batch& b) {
+    const bool one_run = contiguous(b.step.in, p.axis.in, p.n) && (inputs(p.op) == 1 || contiguous(b.step.in2, p.axis.in2, p.n)) &&
+                         (!p.masked() || contiguous(b.step.mask, p.axis.mask, p.n));
+    if (one_run) {
+      load_elements(c, b.first, 0, b.rows * p.n, p.n == pitch ? padded.at : packed.at, factors.at);
+      if (p.n == pitch) return;
+      for (int k = 0; k < c.planes; ++k) c.stage.repitch(packed.at[k], p.n, padded.at[k], pitch, b.rows, p.n, c.kernel.lane_bytes);
+      return;
+    }
+    Offsets row = b.first;
+    for (std::int64_t r = 0; r < b.rows; ++r, row.add(b.step, 1)) {
+      void* to[kMaxPlanes];
+      for (int k = 0; k < c.planes; ++k) to[k] = lane(c, padded.at[k], r * pitch);
+      load_elements(c, row, 0, p.n, to, factors.at);
+    }
+  }
+
+  void load_starts(const Batch& b, ShortRowsArgs& args, Value& one) {
+    args.start_per_row = start_per_row;
+    if (!c.has_start) return;
+    Offsets row = b.first;
+    c.load_start(row, one);
+    for (int k = 0; k < c.planes; ++k) args.start[k] = start_per_row ? starts.at[k] : one.plane(k);
+    if (!start_per_row) return;
+    for (std::int64_t r = 0; r < b.rows; ++r, row.add(b.step, 1)) {
+      c.load_start(row, one);
+      for (int k = 0; k < c.planes; ++k) std::memcpy(lane(c, starts.at[k], r), one.plane(k), static_cast<std::size_t>(c.kernel.lane_bytes));
+    }
+  }
+
+  void store(const Batch& b) {
+    const auto store = c.store(p.out_dtype);
+    if (contiguous(b.step.out, p.axis.out, p.n_out)) {
+      void* const* from = padded.at;
+      if (p.n_out != pitch) {
+        for (int k = c.out_plane; k < c.planes; ++k) c.stage.repitch(padded.at[k], pitch, packed.at[k], p.n_out, b.rows, p.n_out, c.kernel.lane_bytes);
+        from = packed.at;
+      }
+      store(from + c.out_plane, c.out(b.first.out), p.axis.out, b.rows * p.n_out, c.plan.streaming);
+    } else {
+      for (std::int64_t r = 0; r < b.rows; ++r) {
+        const void* from[kMaxPlanes];
+        for (int k = c.out_plane; k < c.planes; ++k) from[k - c.out_plane] = lane(c, padded.at[k], r * pitch);
+        store(from, c.out(b.first.out + r * b.step.out), p.axis.out, p.n_out, false);
+      }
+    }
+    if (p.total_dtype == DType::none) return;
+    const std::int64_t end = p.kind == Kind::inclusive ? p.n - 1 : p.n;
+    for (int k = c.out_plane; k < c.planes; ++k) c.stage.repitch(lane(c, padded.at[k], end), pitch, packed.at[k], 1, b.rows, 1, c.kernel.lane_bytes);
+    c.store(p.total_dtype)(packed.at + c.out_plane, at(p.total, p.total_dtype, b.first.total), b.step.total, b.rows, false);
+  }
+
+  ShortRowsArgs kernel_args() const {
+    ShortRowsArgs args{};
+    args.quads_log2 = quads_log2;
+    args.exclusive = p.kind != Kind::inclusive;
+    if (c.first_shown)
+      for (int k = 0; k < c.planes; ++k) args.shown[k] = c.shown.plane(k);
+    return args;
+  }
+
+  void scan_staged(const Batch& b) {
+    load(b);
+    ShortRowsArgs args = kernel_args();
+    args.segments = (b.rows * pitch + kSegment - 1) / kSegment;
+    for (int k = 0; k < c.planes; ++k) args.in[k] = padded.at[k], args.out[k] = k < c.out_plane ? nullptr : padded.at[k];
+    Value one;
+    load_starts(b, args, one);
+    c.kernel.short_rows(args);
+    store(b);
+  }
+
+  // Rows that need neither padding nor conversion are scanned where they lie.
+  bool direct(const Batch& b) const {
+    return !c.plan.staged && pitch == p.n && p.n == p.n_out && p.total_dtype == DType::none && b.step.in == p.n && b.step.out == p.n &&
+           (inputs(p.op) == 1 || b.step.in2 == p.n) && (!c.plan.streaming || c.aligned(c.out(b.first.out), c.kernel.lanes));
+  }
+  void scan_direct(const Batch& b) {
+    ShortRowsArgs args = kernel_args();
+    args.segments = b.rows * p.n / kSegment;
+    args.streaming = c.plan.streaming;
+    args.in[0] = c.in(0, b.first.in);
+    if (c.planes == 2) args.in[1] = c.in(1, b.first.in2);
+    args.out[c.out_plane] = c.out(b.first.out);
+    Value one;
+    load_starts(b, args, one);
+    c.kernel.short_rows(args);
+  }
+
+  void scan(std::int64_t begin, std::int64_t end) {
+    const Dim& inner = p.dim[p.dims - 1];
+    for (std::int64_t row = begin; row < end;) {
+      Batch b{offsets_of(p, row), std::min({tile_rows, end - row, inner.size - row % inner.size}), inner};
+      row += b.rows;
+      if (direct(b) && b.rows * pitch % kSegment == 0) {
+        scan_direct(b);
+        continue;
+      }
+      if (p.axis.out < 0) {  // last row first, so that a reversed batch is one run too
+        b.first.add(inner, b.rows - 1);
+        b.step = Dim{inner.size, -inner.in, -inner.in2, -inner.out, -inner.mask, -inner.initial, -inner.total};
+      }
+      scan_staged(b);
+    }
+  }
+};
+
+}  // namespace
+
+void run_short_rows(const Context& c) {
+  const Problem& p = c.p;
+  const std::int64_t tile_rows = kChunk / ShortRows::pitch_of(p);
+  const std::int64_t batch = std::max<std::int64_t>(1, 4 * kTicketBytes / bytes(p.in_dtype) / std::max<std::int64_t>(1, p.n) / tile_rows) * tile_rows;
+  Tickets tickets((p.rows + batch - 1) / batch);
+  const auto work = [&](int) {
+    ShortRows rows(c);
+    for (std::int64_t ticket; tickets.take(ticket);) rows.scan(ticket * batch, std::min(p.rows, (ticket + 1) * batch));
+    if (c.plan.streaming) c.stage.fence();
+  };
+  c.plan.threads > 1 ? parallel(c.plan.threads, p.flags & CUMULUS_PIN_THREADS, work) : work(0);
+}
+
+}  // namespace cumulus::cpu

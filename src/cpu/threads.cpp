@@ -1,0 +1,114 @@
+#include "cpu/threads.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <sched.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/partitioner.h>
+#include <oneapi/tbb/task.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include "cpu/fp_environment.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace cumulus::cpu {
+namespace {
+
+std::atomic<bool> forked_child{false};
+
+// OpenMP's own word on whether this thread is in a parallel region; null when no OpenMP library is loaded.
+bool in_openmp_region() {
+  using InParallel = int (*)();
+  static std::atomic<InParallel> found{nullptr};
+  InParallel in_parallel = found.load(std::memory_order_relaxed);
+  if (!in_parallel) {
+    in_parallel = reinterpret_cast<InParallel>(dlsym(RTLD_DEFAULT, "omp_in_parallel"));
+    if (in_parallel) found.store(in_parallel, std::memory_order_relaxed);
+  }
+  return in_parallel && in_parallel() != 0;
+}
+
+// One arena per thread count, made on first use and never destroyed: a scan may run while the process exits.
+tbb::task_arena& arena_of(int threads) {
+  static auto& mutex = *new std::mutex;
+  static auto& arenas = *new std::map<int, std::unique_ptr<tbb::task_arena>>;
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { forked_child.store(true); });
+  (void)registered;
+  const std::lock_guard lock(mutex);
+  auto& arena = arenas[threads];
+  if (!arena) arena = std::make_unique<tbb::task_arena>(threads);
+  return *arena;
+}
+
+// Binds a worker to one core of the process's mask while it works, and puts its own mask back.
+class Pin {
+ public:
+  Pin(bool wanted, const cpu_set_t& mask, int worker) {
+    if (!wanted || sched_getaffinity(0, sizeof saved_, &saved_) != 0) return;
+    int skip = worker % CPU_COUNT(&mask);
+    for (int core = 0; core < CPU_SETSIZE; ++core) {
+      if (!CPU_ISSET(core, &mask) || skip-- > 0) continue;
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(core, &one);
+      pinned_ = sched_setaffinity(0, sizeof one, &one) == 0;
+      return;
+    }
+  }
+  ~Pin() {
+    if (pinned_) sched_setaffinity(0, sizeof saved_, &saved_);
+  }
+  Pin(const Pin&) = delete;
+  Pin& operator=(const Pin&) = delete;
+
+ private:
+  cpu_set_t saved_;
+  bool pinned_ = false;
+};
+
+}  // namespace
+
+bool parallel_allowed() {
+  return !forked_child.load(std::memory_order_relaxed) && tbb::task::current_context() == nullptr && !in_openmp_region();
+}
+
+void parallel(int threads, bool pin, const std::function<void(int)>& body) {
+  if (threads <= 1) return body(0);
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (pin && sched_getaffinity(0, sizeof mask, &mask) != 0) pin = false;
+  const std::thread::id caller = std::this_thread::get_id();
+  arena_of(threads).execute([&] {
+    tbb::parallel_for(
+        0, threads,
+        [&](int worker) {
+          const FpEnvironment environment;
+          const Pin pinned(pin && std::this_thread::get_id() != caller, mask, worker);
+          body(worker);
+        },
+        tbb::simple_partitioner());
+  });
+}
+
+void wait_until(const std::function<bool()>& ready) {
+  for (int spin = 0; !ready(); ++spin) {
+    if (spin < 1000) {
+#if defined(__x86_64__)
+      _mm_pause();
+#endif
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+}  // namespace cumulus::cpu
