@@ -35,7 +35,7 @@ int choose_lane_dim(const Problem& p) {
 }
 
 ShapeCase shape_case(const Problem& p, int lane_dim) {
-  if (p.rows == 0 || p.n_out == 0) return ShapeCase::empty;
+  if (p.rows == 0 || (p.n_out == 0 && p.total_dtype == DType::none)) return ShapeCase::empty;
   if (lane_dim < 0) return along_axis(p) ? ShapeCase::rows : ShapeCase::strided;
   const Dim& lane = p.dim[lane_dim];
   return lane.out == 1 && unit(lane.in) ? ShapeCase::columns : ShapeCase::strided;

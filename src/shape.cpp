@@ -47,6 +47,8 @@ void read_tensor(const cumulus_tensor& c, const char* role, bool require_data, T
   if (c.rank > 0 && !c.shape) fail_invalid(fmt::format("{}: rank is {} but shape is null", role, c.rank));
   if (c.device != CUMULUS_CPU && c.device != CUMULUS_CUDA)
     fail_invalid(fmt::format("{}: {} is no device: use CUMULUS_CPU or CUMULUS_CUDA", role, c.device));
+  if (c.device_index < 0 || (c.device == CUMULUS_CPU && c.device_index != 0))
+    fail_invalid(fmt::format("{}: device_index {} does not exist: it is 0 on the CPU", role, c.device_index));
 
   t.elements = 1;
   bool fits = true;

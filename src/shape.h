@@ -9,9 +9,10 @@
 namespace cumulus {
 
 // One dimension: its size and every tensor's stride along it, in elements (0 where a tensor is absent or broadcast).
+// No default values: a Problem has room for 64 of these, and a small call would spend its time on zeroing them.
 struct Dim {
-  std::int64_t size = 1;
-  std::int64_t in = 0, in2 = 0, out = 0, mask = 0, initial = 0, total = 0;
+  std::int64_t size;
+  std::int64_t in, in2, out, mask, initial, total;
 };
 
 enum class ShapeCase : std::uint8_t {

@@ -17,13 +17,14 @@ namespace cumulus::cpu::HWY_NAMESPACE {
 // One level's counter, the binary one of the order: `left[k]` is the total of 2^k finished children. Appending child number
 // `digit` merges it with the left totals of the trailing ones of `digit`. Returns true and leaves in `child` the prefix of
 // the digit + 1 children so far; or false and their total, when it was the 32nd and the node is complete.
-template <class O, class D, class Left>
+// kBits < 5: a part of such a counter, of 2^kBits children.
+template <class O, int kBits = 5, class D, class Left>
 HWY_INLINE bool Append(D d, std::int64_t digit, TupleOf<O, D>& child, Left&& left) {
   int k = 0;
   for (; (digit >> k) & 1; ++k) child = O::Combine(d, TupleOf<O, D>(left(k)), child);
-  if (k == 5) return false;
+  if (k == kBits) return false;
   left(k) = child;
-  for (++k; k < 5; ++k)
+  for (++k; k < kBits; ++k)
     if ((digit >> k) & 1) child = O::Combine(d, TupleOf<O, D>(left(k)), child);
   return true;
 }

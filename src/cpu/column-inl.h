@@ -44,17 +44,19 @@ struct ColumnState {
   }
 
   static void Start(const ColumnArgs& args, const void* const* start) {
-    for (std::int64_t j = 0; j < args.width; ++j) {
-      T lanes[K] = {};
-      const T* pointers[K];
+    for (int array : {kQuadBase, kSegmentBase, kChunkBase})
       for (int k = 0; k < K; ++k) {
-        if (args.has_start) lanes[k] = static_cast<const T*>(start[k])[j];
-        pointers[k] = lanes + k;
+        T* to = At(args, array) + k * args.width;
+        if (args.has_start) std::memcpy(to, start[k], sizeof(T) * static_cast<std::size_t>(args.width));
+        else std::memset(to, 0, sizeof(T) * static_cast<std::size_t>(args.width));
       }
-      Carry carry = CarryOfColumn(args, j);
-      CarryOf<O>::Start(carry, args.has_start ? pointers : nullptr);
-      SetBases(args, j, lanes);
-    }
+    const std::int64_t slots = Carry::slots_for(K, args.levels);
+    std::int64_t* first = CarryOfColumn(args, 0).slots;
+    for (int k = 0; k < K; ++k)
+      for (std::int64_t j = 0; args.has_start && j < args.width; ++j) {
+        const auto wide = static_cast<typename O::Wide>(static_cast<const T*>(start[k])[j]);
+        std::memcpy(first + j * slots + k, &wide, sizeof wide);
+      }
   }
 
   // R before quad, segment and chunk is one value at a chunk's start.
@@ -109,6 +111,12 @@ struct ColumnKernel {
     for (int k = 0; k < K; ++k) hn::StoreU(v.v[k], D(), array + k * width + j);
   }
 
+  static HWY_INLINE V Shown(const ColumnArgs& args) {
+    T lanes[K];
+    for (int k = 0; k < K; ++k) lanes[k] = *static_cast<const T*>(args.shown[k]);
+    return Broadcast<O>(D(), lanes);
+  }
+
   struct LeftSlot {
     T* array;
     std::int64_t width, j;
@@ -134,11 +142,7 @@ struct ColumnKernel {
       out[k] = args.out[k] ? static_cast<T*>(args.out[k]) + at * args.out_stride : nullptr;
     }
     V shown{};
-    if (show) {
-      T lanes[K];
-      for (int k = 0; k < K; ++k) lanes[k] = *static_cast<const T*>(args.shown[k]);
-      shown = Broadcast<O>(d, lanes);
-    }
+    if (show) shown = Shown(args);
 
     for (std::int64_t j = 0; j < a.width; j += kLanes) {
       V s[4];
@@ -147,7 +151,11 @@ struct ColumnKernel {
           s[r] = s[r - 1];
           continue;
         }
-        for (int k = 0; k < K; ++k) s[r].v[k] = hn::LoadU(d, in[k] + r * args.in_stride + j);
+        for (int k = 0; k < K; ++k) {
+          s[r].v[k] = hn::LoadU(d, in[k] + r * args.in_stride + j);
+          // The next quad's rows: too short and too far apart for the hardware to see them coming.
+          if (args.streaming) __builtin_prefetch(in[k] + (r + 4) * args.in_stride + j);
+        }
         if (r > 0) s[r] = O::Combine(d, s[r - 1], s[r]);
       }
       const V e = Get(a.quad_base, a.width, j);
@@ -211,9 +219,86 @@ struct ColumnKernel {
     }
   }
 
+  // ---- One vector of columns: eight quads in registers, the three lowest bits of the segment's counter unrolled ----
+
+  template <bool kStore>
+  static HWY_INLINE void Octet(const ColumnArgs& args, const Arrays& a, std::int64_t at) {
+    const D d;
+    const std::int64_t i = args.position + at, octet = (i >> 5) & 3;
+    const bool segment_present = args.has_start || i >= kSegment;
+    bool present = args.has_start || i > 0;
+    const bool show = args.exclusive && i == 0 && args.shown[0];
+    const T* in[K];
+    T* out[K];
+    for (int k = 0; k < K; ++k) {
+      in[k] = static_cast<const T*>(args.in[k]) + at * args.in_stride;
+      out[k] = args.out[k] ? static_cast<T*>(args.out[k]) + at * args.out_stride : nullptr;
+    }
+    V e = Get(a.quad_base, a.width, 0);
+    const V base = Get(a.segment_base, a.width, 0), left3 = Get(a.left1[3], a.width, 0), left4 = Get(a.left1[4], a.width, 0);
+    V left[3], next;
+#pragma GCC unroll 8
+    for (int q = 0; q < 8; ++q) {
+      V s[4];
+      for (int r = 0; r < 4; ++r) {
+        for (int k = 0; k < K; ++k) s[r].v[k] = hn::LoadU(d, in[k] + (4 * q + r) * args.in_stride);
+        if (r > 0) s[r] = O::Combine(d, s[r - 1], s[r]);
+      }
+      next = s[3];
+      if (Append<O, 3>(d, q, next, [&left](int k) -> V& { return left[k]; })) {
+        if (octet & 1) next = O::Combine(d, left3, next);
+        if (octet & 2) next = O::Combine(d, left4, next);
+        if (!O::kSkipsMissingStart || segment_present) next = O::Combine(d, base, next);
+      } else {
+        next = EndOctet(args, a, i, next, base);
+      }
+      if constexpr (kStore) {
+        V r[4] = {s[0], s[1], s[2], next};
+        for (int row = 0; row < 3; ++row)
+          if (!O::kSkipsMissingStart || present) r[row] = O::Combine(d, e, s[row]);
+        if (args.exclusive) {
+          r[3] = r[2], r[2] = r[1], r[1] = r[0], r[0] = e;
+          if (q == 0 && show) r[0] = Shown(args);
+        }
+        for (int k = 0; k < K; ++k) {
+          if (out[k] == nullptr) continue;
+          for (int row = 0; row < 4; ++row) {
+            T* to = out[k] + (4 * q + row) * args.out_stride;
+            if (args.streaming) hn::Stream(r[row].v[k], d, to);
+            else hn::StoreU(r[row].v[k], d, to);
+          }
+        }
+      }
+      e = next, present = true;
+    }
+    Put(a.quad_base, a.width, 0, next);
+  }
+
+  // Eight quads from step i on end with `total`: the segment's counter takes them as one child of four. Returns R after them,
+  // or, where a chunk ends, leaves its total for ChunkEnd.
+  static HWY_INLINE V EndOctet(const ColumnArgs& args, const Arrays& a, std::int64_t i, V total, V base) {
+    const D d;
+    const bool segment_present = args.has_start || i >= kSegment, chunk_present = args.has_start || i >= kChunk;
+    if (Append<O, 2>(d, (i >> 5) & 3, total, [&a](int k) { return LeftSlot{a.left1[3 + k], a.width, 0}; }))
+      return !O::kSkipsMissingStart || segment_present ? O::Combine(d, base, total) : total;
+    if (Append<O>(d, (i >> 7) & 31, total, [&a](int k) { return LeftSlot{a.left2[k], a.width, 0}; })) {
+      if (!O::kSkipsMissingStart || chunk_present) total = O::Combine(d, Get(a.chunk_base, a.width, 0), total);
+      Put(a.segment_base, a.width, 0, total);
+      return total;
+    }
+    Put(a.total, a.width, 0, total);
+    return total;
+  }
+
   template <bool kStore>
   static void Walk(const ColumnArgs& args, const Arrays& a) {
     for (std::int64_t at = 0; at < args.n; at += 4) {
+      if (a.width == kLanes && (args.position + at) % 32 == 0 && at + 32 <= args.n) {
+        Octet<kStore>(args, a, at);
+        at += 28;
+        if ((args.position + at + 4) % kChunk == 0) ChunkEnd<kStore>(args, a, at);
+        continue;
+      }
       const int rows = static_cast<int>(std::min<std::int64_t>(4, args.n - at));
       if (rows == 4 && (args.position + at + 4) % kChunk == 0) {
         Quad<kStore, QuadEnd::kChunk>(args, a, at, 4);

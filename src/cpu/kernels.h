@@ -35,6 +35,14 @@ struct Carry {
   static constexpr std::int64_t slots_for(int planes, int levels) { return planes * (1 + 6 * std::int64_t{levels}); }
 };
 
+// Memory that will be needed soon: kernels ask for `step` bytes of it (either sign) with every segment they scan, so that the
+// next tile is on its way while this one is computed.
+struct Prefetch {
+  const char* at = nullptr;
+  std::int64_t step = 0;
+};
+inline constexpr int kPrefetches = 3;  // in, in2, mask
+
 struct RowArgs {
   const void* in[kMaxPlanes];
   void* out[kMaxPlanes];          // a null plane is not stored
@@ -44,6 +52,7 @@ struct RowArgs {
   const void* shown[kMaxPlanes];  // exclusive: what the very first element shows instead of R(0), or null
   Carry* carry;                   // advanced by the whole chunks
   void* end[kMaxPlanes];          // receives R at the end of this call
+  Prefetch prefetch[kPrefetches];
 };
 
 struct ShortRowsArgs {

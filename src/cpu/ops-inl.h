@@ -53,10 +53,10 @@ HWY_INLINE Tuple<D, 2> ComplexMul(Tuple<D, 2> a, Tuple<D, 2> b) {
 template <bool kMax, class D>
 HWY_INLINE hn::Vec<D> Extreme(D, hn::Vec<D> a, hn::Vec<D> b) {
   if constexpr (hwy::IsFloat<hn::TFromD<D>>()) {
-    const auto either = kMax ? hn::Max(a, b) : hn::Min(a, b);
-    const auto tie = kMax ? hn::And(a, b) : hn::Or(a, b);  // equal values: the same bits, or zeros of either sign
+    const auto either = kMax ? hn::Max(a, b) : hn::Min(a, b);  // a NaN in b comes through: x86 returns b, NEON any NaN
+    const auto tie = kMax ? hn::And(a, b) : hn::Or(a, b);      // equal values: the same bits, or zeros of either sign
     const auto ordered = hn::IfThenElse(hn::Eq(a, b), tie, either);
-    return hn::IfThenElse(hn::Or(hn::IsNaN(a), hn::IsNaN(b)), hn::Add(a, b), ordered);
+    return hn::IfThenElse(hn::IsNaN(a), a, ordered);
   } else {
     return kMax ? hn::Max(a, b) : hn::Min(a, b);
   }

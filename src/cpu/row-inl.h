@@ -224,6 +224,12 @@ struct RowKernel {
     }
   }
 
+  static HWY_INLINE void FetchStep(const Prefetch& ahead, std::int64_t segment) {
+    const char* from = ahead.at + segment * ahead.step;
+    for (std::int64_t b = 0; b < ahead.step; b += 64) __builtin_prefetch(from + b);
+    for (std::int64_t b = 0; b > ahead.step; b -= 64) __builtin_prefetch(from + b);
+  }
+
   // ---- A row, or the part of one that starts at a chunk ----
 
   static void Run(RowArgs& args) {
@@ -250,6 +256,7 @@ struct RowKernel {
 
     const std::int64_t segments = args.n / kSegment;
     for (std::int64_t g = 0; g < segments; ++g) {
+      for (const Prefetch& ahead : args.prefetch) FetchStep(ahead, g);
       Segment x;
       V y[kGroups];
       LoadSegment(in, g * kSegment, x, y);

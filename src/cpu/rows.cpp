@@ -1,4 +1,5 @@
 // Rows: the axis is contiguous, or gathered into a buffer where it is not.
+#include <cstdlib>
 #include <cstring>
 
 #include "cpu/context.h"
@@ -7,6 +8,8 @@ namespace cumulus::cpu {
 namespace {
 
 constexpr std::int64_t kTicketBytes = 256 << 10;  // input a thread takes at a time
+constexpr std::int64_t kAhead = 1024;             // elements between what is scanned in place and what is asked for
+constexpr std::int64_t kMaxPrefetchStep = 4096;   // bytes a segment
 
 // What a thread needs to scan rows: buffers for one chunk.
 struct RowBuffers {
@@ -37,6 +40,17 @@ void load_elements(const Context& c, const Offsets& row, std::int64_t first, std
   }
 }
 
+// Asks for the memory behind elements `first` and up of a row, a segment's worth at a time.
+void prefetch_from(const Context& c, const Offsets& row, std::int64_t first, RowArgs& args) {
+  const Problem& p = c.p;
+  const std::int64_t size = bytes(p.in_dtype);
+  args.prefetch[0] = {c.in(0, row.in + first * p.axis.in), p.axis.in * size * kSegment};
+  if (inputs(p.op) == 2) args.prefetch[1] = {c.in(1, row.in2 + first * p.axis.in2), p.axis.in2 * size * kSegment};
+  if (p.masked()) args.prefetch[2] = {at(p.mask, p.mask_dtype, row.mask + first * p.axis.mask), p.axis.mask * bytes(p.mask_dtype) * kSegment};
+  for (Prefetch& ahead : args.prefetch)
+    if (std::abs(ahead.step) > kMaxPrefetchStep) ahead = {};  // gathered elements: too many lines to ask for
+}
+
 // Scans elements [first, first + n) of a row, `first` at a chunk; end receives R(first + n).
 void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::int64_t n, Carry& carry, Value& end, RowBuffers* buffers) {
   const Problem& p = c.p;
@@ -61,6 +75,7 @@ void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::in
     }
     for (int k = c.out_plane; k < c.planes; ++k) args.out[k] = out_direct ? c.out(row.out + from) : buffers->elements.at[k];
     args.streaming = out_direct && c.plan.streaming;
+    if (c.plan.streaming) prefetch_from(c, row, from + (c.plan.staged ? args.n : kAhead), args);
     c.kernel.scan(args);
     args.shown[0] = nullptr;
     if (!out_direct)
