@@ -17,14 +17,11 @@
 namespace cumulus {
 namespace {
 
-thread_local std::string last_error;
+// Trivially destructible, so that it can be read and written at any point of a thread's end.
+thread_local char last_error[1024] = "";
 
 cumulus_status fail(cumulus_status status, const char* message) noexcept {
-  try {
-    last_error = message;
-  } catch (...) {
-    last_error.clear();
-  }
+  std::strncpy(last_error, message, sizeof last_error - 1);
   return status;
 }
 
@@ -96,7 +93,7 @@ cumulus_status cumulus_plan(const cumulus_scan_args* args, char* text, size_t si
   });
 }
 
-const char* cumulus_last_error(void) { return last_error.c_str(); }
+const char* cumulus_last_error(void) { return last_error; }
 
 const char* cumulus_status_name(cumulus_status status) {
   switch (status) {

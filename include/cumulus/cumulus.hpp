@@ -88,7 +88,7 @@ class Dims {
   }
 
   int size_ = 0;
-  std::int64_t inline_[kInline];
+  std::int64_t inline_[kInline] = {};
   std::unique_ptr<std::int64_t[]> heap_;
 };
 

@@ -68,6 +68,7 @@ struct CarryOf {
   static HWY_INLINE void Start(Carry& c, const Lane* const* start) {
     c.chunks = 0;
     c.levels = 0;
+    c.segments = 0;
     c.has_start = start != nullptr;
     if (!start) return;
     TupleOf<O, D> t;

@@ -15,6 +15,7 @@ inline constexpr int kMaxPlanes = 4;
 inline constexpr std::int64_t kSegment = 128;  // level 1 of the order
 inline constexpr std::int64_t kChunk = 4096;   // level 2
 inline constexpr int kMaxLevels = 11;          // levels 3 and up that 2^63 elements can need
+inline constexpr int kChunkStateBytes = 7 * kMaxPlanes * 64;
 
 // Levels 3 and up that a row of n elements reaches.
 constexpr int levels_for(std::int64_t n) {
@@ -29,7 +30,9 @@ struct Carry {
   std::int64_t chunks = 0;
   int levels = 0;           // in use so far
   bool has_start = false;   // false: the recurrence without an initial value starts from nothing
+  int segments = 0;         // done of the chunk that is under way
   std::int64_t* slots = nullptr;
+  void* chunk = nullptr;    // kChunkStateBytes, aligned to vectors: level 2's counter between two calls inside a chunk
 
   // start[planes], then per level: value[planes], left[5][planes]
   static constexpr std::int64_t slots_for(int planes, int levels) { return planes * (1 + 6 * std::int64_t{levels}); }
@@ -43,16 +46,25 @@ struct Prefetch {
 };
 inline constexpr int kPrefetches = 3;  // in, in2, mask
 
+// Finished results on their way out: whole cache lines that a kernel stores past the cache, some with every segment, while it
+// computes the next ones. Stores in bursts would leave the memory idle in between.
+struct Drain {
+  const char* from = nullptr;  // both aligned to 64 bytes
+  char* to = nullptr;
+  std::int64_t bytes = 0;
+};
+
 struct RowArgs {
   const void* in[kMaxPlanes];
   void* out[kMaxPlanes];          // a null plane is not stored
-  std::int64_t n;                 // elements, starting at a chunk; only a row's last call may end inside one
+  std::int64_t n;                 // elements, starting at a segment; only a row's last call may end inside one
   bool exclusive;
   bool streaming;                 // out is aligned to vectors and bypasses the cache
   const void* shown[kMaxPlanes];  // exclusive: what the very first element shows instead of R(0), or null
-  Carry* carry;                   // advanced by the whole chunks
+  Carry* carry;                   // advanced by n
   void* end[kMaxPlanes];          // receives R at the end of this call
   Prefetch prefetch[kPrefetches];
+  Drain drain;
 };
 
 struct ShortRowsArgs {

@@ -230,7 +230,38 @@ struct RowKernel {
     for (std::int64_t b = 0; b > ahead.step; b -= 64) __builtin_prefetch(from + b);
   }
 
-  // ---- A row, or the part of one that starts at a chunk ----
+  static HWY_INLINE void DrainLines(const Drain& drain, std::int64_t begin, std::int64_t end) {
+    const hn::ScalableTag<std::uint8_t> d;
+    const auto* from = reinterpret_cast<const std::uint8_t*>(drain.from);
+    auto* to = reinterpret_cast<std::uint8_t*>(drain.to);
+    for (std::int64_t b = begin; b < end; b += static_cast<std::int64_t>(hn::Lanes(d))) hn::Stream(hn::Load(d, from + b), d, to + b);
+  }
+
+  // ---- Level 2's counter between two calls that part inside a chunk ----
+
+  static HWY_INLINE void SaveChunk(Carry& carry, const V (&left)[5], const V& chunk_base, const V& base) {
+    T* to = static_cast<T*>(carry.chunk);
+    if (to == nullptr) return;  // the whole row is one call
+    const auto save = [&](const V& v) {
+      for (int k = 0; k < K; ++k, to += kLanes) hn::Store(v.v[k], D(), to);
+    };
+    for (int bit = 0; bit < 5; ++bit)
+      if ((carry.segments >> bit) & 1) save(left[bit]);
+    save(chunk_base);
+    save(base);
+  }
+  static HWY_INLINE void RestoreChunk(const Carry& carry, V (&left)[5], V& chunk_base, V& base) {
+    const T* from = static_cast<const T*>(carry.chunk);
+    const auto restore = [&](V& v) {
+      for (int k = 0; k < K; ++k, from += kLanes) v.v[k] = hn::Load(D(), from);
+    };
+    for (int bit = 0; bit < 5; ++bit)
+      if ((carry.segments >> bit) & 1) restore(left[bit]);
+    restore(chunk_base);
+    restore(base);
+  }
+
+  // ---- A row, or the part of one that starts at a segment ----
 
   static void Run(RowArgs& args) {
     const D d;
@@ -247,21 +278,31 @@ struct RowKernel {
     }
 
     T lanes[K] = {};
-    bool present = CarryOf<O>::Present(carry);
-    if (present) CarryOf<O>::ValueLanes(carry, lanes);
-    V chunk_base = Broadcast<O>(d, lanes), base = chunk_base;
-    bool chunk_present = present;
+    bool chunk_present = CarryOf<O>::Present(carry), present = chunk_present || carry.segments > 0;
     V left[5];
+    V chunk_base, base;
     const auto left_at = [&left](int k) -> V& { return left[k]; };
+    const std::int64_t done = carry.segments;
+    if (done > 0) {
+      RestoreChunk(carry, left, chunk_base, base);
+    } else {
+      if (present) CarryOf<O>::ValueLanes(carry, lanes);
+      chunk_base = base = Broadcast<O>(d, lanes);
+    }
 
     const std::int64_t segments = args.n / kSegment;
+    const std::int64_t share = segments == 0 ? 0 : (args.drain.bytes / 64 + segments - 1) / segments * 64;
+    std::int64_t drained = 0;
     for (std::int64_t g = 0; g < segments; ++g) {
       for (const Prefetch& ahead : args.prefetch) FetchStep(ahead, g);
+      const std::int64_t drain_to = std::min(drained + share, args.drain.bytes);
+      DrainLines(args.drain, drained, drain_to);
+      drained = drain_to;
       Segment x;
       V y[kGroups];
       LoadSegment(in, g * kSegment, x, y);
       V next = Total(y);
-      if (Append<O>(d, g & 31, next, left_at)) {
+      if (Append<O>(d, (done + g) & 31, next, left_at)) {
         if (!O::kSkipsMissingStart || chunk_present) next = O::Combine(d, chunk_base, next);
       } else {
         for (int k = 0; k < K; ++k) lanes[k] = hn::GetLane(next.v[k]);
@@ -274,6 +315,9 @@ struct RowKernel {
       base = next, present = true, shown = nullptr;
     }
 
+    DrainLines(args.drain, drained, args.drain.bytes);
+    carry.segments = static_cast<int>((done + segments) & 31);
+    if (carry.segments > 0) SaveChunk(carry, left, chunk_base, base);
     for (int k = 0; k < K; ++k) lanes[k] = hn::GetLane(base.v[k]);
     const std::int64_t tail = args.n - segments * kSegment;
     if (tail > 0) Tail(args, segments * kSegment, tail, present, base, shown, lanes);

@@ -1,6 +1,7 @@
 // Rows: the axis is contiguous, or gathered into a buffer where it is not.
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "cpu/context.h"
 
@@ -8,18 +9,85 @@ namespace cumulus::cpu {
 namespace {
 
 constexpr std::int64_t kTicketBytes = 256 << 10;  // input a thread takes at a time
-constexpr std::int64_t kAhead = 1024;             // elements between what is scanned in place and what is asked for
+constexpr std::int64_t kAhead = 2048;             // elements between what is scanned in place and what is asked for
+constexpr std::int64_t kPiece = 1024;             // elements staged at a time; whole segments
 constexpr std::int64_t kMaxPrefetchStep = 4096;   // bytes a segment
 
-// What a thread needs to scan rows: buffers for one chunk.
+// What a thread needs to scan rows: buffers for one piece, and the results that wait to be stored past the cache.
 struct RowBuffers {
+  static constexpr std::int64_t kBounceBytes = kPiece * 16 + 3 * 64;
+
+  const Context& c;
   Scratch scratch;
   Planes elements, factors;
+  void* chunk_state;
+  char* bounce[2];
+  int next_bounce = 0;
+  Drain pending;
 
-  explicit RowBuffers(const Context& c) : scratch(2 * planes_bytes(c.kernel, kChunk)) {
+  explicit RowBuffers(const Context& context)
+      : c(context), scratch(2 * planes_bytes(c.kernel, kChunk) + Scratch::padded(kChunkStateBytes) + 2 * Scratch::padded(kBounceBytes)) {
     elements.take(scratch, c.kernel, kChunk);
     factors.take(scratch, c.kernel, kChunk);
+    chunk_state = scratch.take(kChunkStateBytes);
+    for (char*& b : bounce) b = scratch.take<char>(kBounceBytes);
   }
+
+  // Before the thread is done: what still waits.
+  void finish() {
+    if (pending.bytes > 0) c.stage.stream_copy(pending.to, pending.from, static_cast<std::size_t>(pending.bytes));
+    pending = {};
+    if (c.plan.streaming) c.stage.fence();
+  }
+};
+
+// The results of a row that bypass the cache. A piece is laid into a bounce buffer as it will lie in memory, and its whole cache
+// lines leave with the next piece's scan. The part of a line at a piece's end waits for the next piece; at a row's ends it takes
+// ordinary stores. A reversed row (`step` -1) is laid from high addresses to low ones.
+class Outlet {
+ public:
+  Outlet(RowBuffers& buffers, char* first, std::int64_t size, std::int64_t step) : buffers_(buffers), next_(step > 0 ? first : first + size), step_(step) {}
+
+  // Where the next `bytes` bytes are to be laid: the lowest address.
+  char* lay(std::int64_t bytes) {
+    low_ = step_ > 0 ? next_ - rest_ : next_ - bytes;
+    bytes_ = rest_ + bytes;
+    char* const bounce = buffers_.bounce[buffers_.next_bounce ^= 1] + address(low_) % 64;
+    std::memcpy(step_ > 0 ? bounce : bounce + bytes, waiting_, static_cast<std::size_t>(rest_));
+    laid_ = bounce;
+    next_ += step_ * bytes;
+    return step_ > 0 ? bounce + rest_ : bounce;
+  }
+
+  // Sends what was laid on its way. last: the row ends here.
+  void send(bool last) {
+    std::int64_t head = std::min<std::int64_t>(bytes_, (64 - address(low_) % 64) % 64);  // below the first whole line
+    std::int64_t tail = (bytes_ - head) % 64;
+    const std::int64_t whole = bytes_ - head - tail;
+    buffers_.pending = {laid_ + head, low_ + head, whole};
+    std::int64_t& kept = step_ > 0 ? tail : head;
+    rest_ = 0;
+    if (!last) {
+      rest_ = kept;
+      std::memcpy(waiting_, step_ > 0 ? laid_ + head + whole : laid_, static_cast<std::size_t>(kept));
+      kept = 0;
+    }
+    std::memcpy(low_, laid_, static_cast<std::size_t>(head));
+    const std::int64_t above = step_ > 0 || last ? whole + head : whole + rest_;
+    std::memcpy(low_ + above, laid_ + above, static_cast<std::size_t>(tail));
+  }
+
+ private:
+  static std::int64_t address(const char* p) { return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p)); }
+
+  RowBuffers& buffers_;
+  char* next_;           // where the next piece begins (step -1: ends) in memory
+  std::int64_t step_;
+  char* low_ = nullptr;  // what is laid: its lowest address in memory, its place in the bounce buffer, its bytes
+  char* laid_ = nullptr;
+  std::int64_t bytes_ = 0;
+  std::int64_t rest_ = 0;
+  char waiting_[64];
 };
 
 // Elements [first, first + n) of a row as planes: cast to the accumulator, masked.
@@ -61,25 +129,45 @@ void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::in
   if (first == 0 && c.first_shown)
     for (int k = 0; k < c.planes; ++k) args.shown[k] = c.shown.plane(k);
 
+  // Where the elements lie as the kernel wants them, the whole part is one call.
   const bool out_direct = !c.plan.staged && (!c.plan.streaming || c.aligned(c.out(row.out + first), c.kernel.lanes));
-  const std::int64_t step = out_direct ? n : kChunk;
-  for (std::int64_t done = 0; done < n; done += step) {
+  if (out_direct) {
+    args.n = n;
+    args.in[0] = c.in(0, row.in + first);
+    if (c.planes == 2) args.in[1] = c.in(1, row.in2 + first);
+    args.out[c.out_plane] = c.out(row.out + first);
+    args.streaming = c.plan.streaming;
+    if (c.plan.streaming) prefetch_from(c, row, first + kAhead, args);
+    return c.kernel.scan(args);
+  }
+
+  // Else pieces pass through a buffer, small enough to stay in the first cache.
+  const std::int64_t size = bytes(p.out_dtype);
+  const bool bypass = c.plan.streaming && std::abs(p.axis.out) == 1;
+  const bool converts = p.axis.out != 1 || family(p.kernel) == Family::complex || size != c.kernel.lane_bytes;
+  const auto store = c.store(p.out_dtype);
+  Outlet outlet(*buffers, c.out(row.out + first * p.axis.out), size, p.axis.out);
+  carry.chunk = buffers->chunk_state;
+  void* const* elements = buffers->elements.at;
+  for (std::int64_t done = 0; done < n; done += kPiece) {
     const std::int64_t from = first + done;
-    args.n = std::min(step, n - done);
+    args.n = std::min(kPiece, n - done);
     if (c.plan.staged) {
-      load_elements(c, row, from, args.n, buffers->elements.at, buffers->factors.at);
-      for (int k = 0; k < c.planes; ++k) args.in[k] = buffers->elements.at[k];
+      load_elements(c, row, from, args.n, elements, buffers->factors.at);
+      for (int k = 0; k < c.planes; ++k) args.in[k] = elements[k];
     } else {
       args.in[0] = c.in(0, row.in + from);
       if (c.planes == 2) args.in[1] = c.in(1, row.in2 + from);
     }
-    for (int k = c.out_plane; k < c.planes; ++k) args.out[k] = out_direct ? c.out(row.out + from) : buffers->elements.at[k];
-    args.streaming = out_direct && c.plan.streaming;
-    if (c.plan.streaming) prefetch_from(c, row, from + (c.plan.staged ? args.n : kAhead), args);
+    for (int k = c.out_plane; k < c.planes; ++k) args.out[k] = elements[k];
+    if (c.plan.streaming) prefetch_from(c, row, from + kAhead, args);
+    args.drain = std::exchange(buffers->pending, {});
+    char* const laid = bypass ? outlet.lay(args.n * size) : c.out(row.out + from * p.axis.out);
+    if (!converts) args.out[c.out_plane] = laid;
     c.kernel.scan(args);
     args.shown[0] = nullptr;
-    if (!out_direct)
-      c.store(p.out_dtype)(buffers->elements.at + c.out_plane, c.out(row.out + from * p.axis.out), p.axis.out, args.n, c.plan.streaming);
+    if (converts) store(elements + c.out_plane, bypass && p.axis.out < 0 ? laid + (args.n - 1) * size : laid, p.axis.out, args.n, false);
+    if (bypass) outlet.send(done + args.n == n);
   }
 }
 
@@ -120,9 +208,14 @@ void run_rows(const Context& c) {
   Tickets tickets((p.rows + batch - 1) / batch);
   const auto work = [&](int) {
     RowBuffers buffers(c);
-    for (std::int64_t ticket; tickets.take(ticket);)
-      for (std::int64_t row = ticket * batch; row < std::min(p.rows, (ticket + 1) * batch); ++row) scan_row(c, offsets_of(p, row), &buffers);
-    if (c.plan.streaming) c.stage.fence();
+    for (std::int64_t ticket; tickets.take(ticket);) {
+      const std::int64_t begin = ticket * batch, end = std::min(p.rows, begin + batch);
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t row = p.axis.in < 0 ? begin + end - 1 - i : i;  // memory is read in one direction
+        scan_row(c, offsets_of(p, row), &buffers);
+      }
+    }
+    buffers.finish();
   };
   c.plan.threads > 1 ? parallel(c.plan.threads, p.flags & CUMULUS_PIN_THREADS, work) : work(0);
 }
@@ -177,7 +270,7 @@ void run_split_rows(const Context& c) {
       scan_part(c, row, first, n, carry, end, &buffers);
       if (last) finish_row(c, row, end);
     }
-    if (c.plan.streaming) c.stage.fence();
+    buffers.finish();
   });
 }
 

@@ -123,19 +123,34 @@ Offsets offsets_of(const Problem& p, std::int64_t row, int skip) {
   return offsets;
 }
 
+namespace {
+
+// The thread's block. Trivially destructible, because a scan may still run in a destructor at the thread's or process's end:
+// `ScratchOwner` frees the block when its turn comes, and whoever scans after that gets (and leaks) a last one.
+thread_local unsigned char* scratch_memory = nullptr;
+thread_local std::size_t scratch_size = 0;
+
+void free_scratch() {
+  ::operator delete[](scratch_memory, std::align_val_t{64});
+  scratch_memory = nullptr;
+  scratch_size = 0;
+}
+
+struct ScratchOwner {
+  ~ScratchOwner() { free_scratch(); }
+};
+
+}  // namespace
+
 Scratch::Scratch(std::size_t bytes) {
-  struct Free {
-    void operator()(unsigned char* memory) const { ::operator delete[](memory, std::align_val_t{64}); }
-  };
-  thread_local std::unique_ptr<unsigned char[], Free> memory;
-  thread_local std::size_t size = 0;
-  if (size < bytes) {
-    memory.reset();
-    size = 0;
-    memory.reset(new (std::align_val_t{64}) unsigned char[bytes]);
-    size = bytes;
+  thread_local ScratchOwner owner;
+  (void)owner;
+  if (scratch_size < bytes) {
+    free_scratch();
+    scratch_memory = new (std::align_val_t{64}) unsigned char[bytes];
+    scratch_size = bytes;
   }
-  next_ = memory.get();
+  next_ = scratch_memory;
 }
 
 void run(const Problem& p) {
