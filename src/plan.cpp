@@ -107,7 +107,8 @@ Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu) {
   const bool plain = p.in_dtype == p.out_dtype && p.out_dtype == p.acc && family(p.acc) != Family::complex && bytes(p.acc) == bytes(p.kernel) && !p.masked();
   if (plan.lane_dim < 0) {
     plan_rows(p, cpu, element, plan);
-    plan.staged = !plain || p.axis.in != 1 || p.axis.out != 1 || (inputs(p.op) == 2 && p.axis.in2 != 1);
+    plan.staged = !plain || plan.shape != ShapeCase::rows || p.axis.in != p.axis.out || (inputs(p.op) == 2 && p.axis.in2 != p.axis.out) ||
+                  (plan.algorithm == Algorithm::short_rows && p.axis.out != 1);
   } else {
     plan_columns(p, element, plan);
     const Dim& lane = p.dim[plan.lane_dim];

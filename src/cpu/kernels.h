@@ -56,13 +56,17 @@ struct Drain {
 
 struct RowArgs {
   const void* in[kMaxPlanes];
-  void* out[kMaxPlanes];          // a null plane is not stored
-  std::int64_t n;                 // elements, starting at a segment; only a row's last call may end inside one
+  void* out[kMaxPlanes];              // a null plane is not stored
+  bool in_backward, out_backward;     // the pointers stand at the first element and memory goes down from there
+  std::int64_t n;                     // elements, starting at a segment; only a row's last call may end inside one
   bool exclusive;
-  bool streaming;                 // out is aligned to vectors and bypasses the cache
-  const void* shown[kMaxPlanes];  // exclusive: what the very first element shows instead of R(0), or null
-  Carry* carry;                   // advanced by n
-  void* end[kMaxPlanes];          // receives R at the end of this call
+  bool streaming;                     // out is aligned to vectors and bypasses the cache
+  const void* shown[kMaxPlanes];      // exclusive: what the very first element shows instead of R(0), or null
+  Carry* carry;                       // advanced by n
+  void* end[kMaxPlanes];              // receives R at the end of this call
+  std::int64_t rows;                  // whole rows, all from `start`; 1 where `carry` comes from an earlier call
+  std::int64_t in_step[kMaxPlanes], out_step[kMaxPlanes];  // elements from row to row
+  const void* const* start;           // rows > 1: accumulators, or null for nothing
   Prefetch prefetch[kPrefetches];
   Drain drain;
 };
@@ -106,7 +110,7 @@ struct OpKernels {
   void (*carry_value)(const Carry& carry, void* const value[]);  // R at the carry's position, in the accumulator
 
   void (*scan)(RowArgs& args);
-  void (*chunk_totals)(const void* const in[], std::int64_t chunks, void* const totals[]);
+  void (*chunk_totals)(const void* const in[], bool backward, std::int64_t chunks, void* const totals[]);
   void (*short_rows)(const ShortRowsArgs& args);
 
   // Column kernels, by index into column_lanes. start: per-column values [plane][width], or null planes.

@@ -130,32 +130,39 @@ struct RowKernel {
     }
   }
 
-  static HWY_INLINE void LoadGroup(const T* const* in, std::int64_t at, V (&s)[4]) {
+  // kLanes values from place `at` on, counted in scan order.
+  static HWY_INLINE hn::Vec<D> LoadAt(const T* in, std::int64_t at, bool backward) {
     const D d;
+    return backward ? hn::Reverse(d, hn::LoadU(d, in - at - (kLanes - 1))) : hn::LoadU(d, in + at);
+  }
+  static HWY_INLINE void LoadGroup(const T* const* in, std::int64_t at, bool backward, V (&s)[4]) {
     for (int k = 0; k < K; ++k) {
-      for (int i = 0; i < 4; ++i) s[i].v[k] = hn::LoadU(d, in[k] + at + i * kLanes);
+      for (int i = 0; i < 4; ++i) s[i].v[k] = LoadAt(in[k], at + i * kLanes, backward);
       Transpose(s[0].v[k], s[1].v[k], s[2].v[k], s[3].v[k]);
     }
   }
-  static HWY_INLINE void StoreGroup(T* const* out, std::int64_t at, V (&s)[4], bool streaming) {
+  static HWY_INLINE void StoreGroup(T* const* out, std::int64_t at, V (&s)[4], bool backward, bool streaming) {
     const D d;
     for (int k = 0; k < K; ++k) {
       if (out[k] == nullptr) continue;
       TransposeBack(s[0].v[k], s[1].v[k], s[2].v[k], s[3].v[k]);
-      T* to = out[k] + at;
+      if (backward)
+        for (int i = 0; i < 4; ++i) s[i].v[k] = hn::Reverse(d, s[i].v[k]);
+      T* const to = backward ? out[k] - at - (kLanes - 1) : out[k] + at;
+      const std::int64_t step = backward ? -kLanes : kLanes;
       if (streaming) {
-        for (int i = 0; i < 4; ++i) hn::Stream(s[i].v[k], d, to + i * kLanes);
+        for (int i = 0; i < 4; ++i) hn::Stream(s[i].v[k], d, to + i * step);
       } else {
-        for (int i = 0; i < 4; ++i) hn::StoreU(s[i].v[k], d, to + i * kLanes);
+        for (int i = 0; i < 4; ++i) hn::StoreU(s[i].v[k], d, to + i * step);
       }
     }
   }
 
   // ---- Levels 0 and 1 ----
 
-  static HWY_INLINE void LoadQuads(const T* const* in, std::int64_t at, V (&s)[4]) {
+  static HWY_INLINE void LoadQuads(const T* const* in, std::int64_t at, bool backward, V (&s)[4]) {
     const D d;
-    LoadGroup(in, at, s);
+    LoadGroup(in, at, backward, s);
     for (int j = 1; j < 4; ++j) s[j] = O::Combine(d, s[j - 1], s[j]);
   }
 
@@ -178,9 +185,12 @@ struct RowKernel {
   }
 
   // Stores a group: `e` is R before each quad, `next` R after it; lanes of `bare` have no R before them (a missing start).
+  struct To {
+    T* const* out;
+    bool backward, streaming, exclusive;
+  };
   template <class M>
-  static HWY_INLINE void Emit(T* const* out, std::int64_t at, V (&s)[4], V e, V next, bool exclusive, bool streaming, bool any_bare, M bare,
-                              bool any_shown, M show, V shown) {
+  static HWY_INLINE void Emit(const To& to, std::int64_t at, V (&s)[4], V e, V next, bool any_bare, M bare, bool any_shown, M show, V shown) {
     const D d;
     V r[4];
     for (int j = 0; j < 3; ++j) r[j] = O::Combine(d, e, s[j]);
@@ -188,28 +198,28 @@ struct RowKernel {
       if (any_bare)
         for (int j = 0; j < 3; ++j) r[j] = Choose<O, D>(bare, s[j], r[j]);
     }
-    if (exclusive) {
+    if (to.exclusive) {
       r[3] = r[2], r[2] = r[1], r[1] = r[0];
       r[0] = any_shown ? Choose<O, D>(show, shown, e) : e;
     } else {
       r[3] = next;
     }
-    StoreGroup(out, at, r, streaming);
+    StoreGroup(to.out, at, r, to.backward, to.streaming);
   }
 
   // ---- One segment of a row: its total first, then, once R after it is known, its results ----
 
-  static HWY_INLINE void LoadSegment(const T* const* in, std::int64_t at, Segment& x, V (&y)[kGroups]) {
+  static HWY_INLINE void LoadSegment(const T* const* in, std::int64_t at, bool backward, Segment& x, V (&y)[kGroups]) {
     for (int g = 0; g < kGroups; ++g) {
-      LoadQuads(in, at + g * 4 * kLanes, x.s[g]);
+      LoadQuads(in, at + g * 4 * kLanes, backward, x.s[g]);
       y[g] = HalveLanes(x.s[g][3], 32);
     }
     HalveGroups(y, 32);
   }
   static HWY_INLINE V Total(const V (&y)[kGroups]) { return Permute(y[kGroups - 1], Map::kLast); }
 
-  static HWY_INLINE void StoreSegment(T* const* out, std::int64_t at, Segment& x, const V (&y)[kGroups], bool present, V base, V next,
-                                      bool exclusive, bool streaming, const T* shown) {
+  static HWY_INLINE void StoreSegment(const To& to, std::int64_t at, Segment& x, const V (&y)[kGroups], bool present, V base, V next,
+                                      const T* shown) {
     const D d;
     const auto first = MaskOf(Map::kFirstOnly), last = MaskOf(Map::kLastOnly);
     V before = base;
@@ -220,7 +230,7 @@ struct RowKernel {
       const V e = Choose<O, D>(first, before, Permute(after, Map::kPrevious));
       before = Permute(after, Map::kLast);
       if (g == kGroups - 1) after = Choose<O, D>(last, next, after);
-      Emit(out, at + g * 4 * kLanes, x.s[g], e, after, exclusive, streaming, g == 0 && !present, first, g == 0 && shown, first, show);
+      Emit(to, at + g * 4 * kLanes, x.s[g], e, after, g == 0 && !present, first, g == 0 && shown, first, show);
     }
   }
 
@@ -264,12 +274,27 @@ struct RowKernel {
   // ---- A row, or the part of one that starts at a segment ----
 
   static void Run(RowArgs& args) {
-    const D d;
-    Carry& carry = *args.carry;
     const T* in[K];
     T* out[K];
     for (int k = 0; k < K; ++k) in[k] = static_cast<const T*>(args.in[k]), out[k] = static_cast<T*>(args.out[k]);
+    if (args.rows == 1) return RunRow(args, in, out);
+    const T* start[K] = {};
+    for (int k = 0; args.start && k < K; ++k) start[k] = static_cast<const T*>(args.start[k]);
+    for (std::int64_t row = 0; row < args.rows; ++row) {
+      CarryOf<O>::Start(*args.carry, args.start ? start : nullptr);
+      RunRow(args, in, out);
+      for (int k = 0; k < K; ++k) {
+        in[k] += args.in_step[k];
+        if (out[k]) out[k] += args.out_step[k];
+      }
+      for (Prefetch& ahead : args.prefetch) ahead.at += args.n / kSegment * ahead.step;
+    }
+  }
 
+  static HWY_INLINE void RunRow(RowArgs& args, const T* const* in, T* const* out) {
+    const D d;
+    Carry& carry = *args.carry;
+    const To to{out, args.out_backward, args.streaming, args.exclusive};
     T shown_lanes[K];
     const T* shown = nullptr;
     if (args.exclusive && args.shown[0]) {
@@ -300,7 +325,7 @@ struct RowKernel {
       drained = drain_to;
       Segment x;
       V y[kGroups];
-      LoadSegment(in, g * kSegment, x, y);
+      LoadSegment(in, g * kSegment, args.in_backward, x, y);
       V next = Total(y);
       if (Append<O>(d, (done + g) & 31, next, left_at)) {
         if (!O::kSkipsMissingStart || chunk_present) next = O::Combine(d, chunk_base, next);
@@ -311,7 +336,7 @@ struct RowKernel {
         next = chunk_base = Broadcast<O>(d, lanes);
         chunk_present = true;
       }
-      StoreSegment(out, g * kSegment, x, y, present, base, next, args.exclusive, args.streaming, shown);
+      StoreSegment(to, g * kSegment, x, y, present, base, next, shown);
       base = next, present = true, shown = nullptr;
     }
 
@@ -320,35 +345,38 @@ struct RowKernel {
     if (carry.segments > 0) SaveChunk(carry, left, chunk_base, base);
     for (int k = 0; k < K; ++k) lanes[k] = hn::GetLane(base.v[k]);
     const std::int64_t tail = args.n - segments * kSegment;
-    if (tail > 0) Tail(args, segments * kSegment, tail, present, base, shown, lanes);
+    if (tail > 0) Tail(args, in, out, segments * kSegment, tail, present, base, shown, lanes);
     for (int k = 0; k < K; ++k) *static_cast<T*>(args.end[k]) = lanes[k];
   }
 
   // Fewer than 128 elements end a row: the same segment through a padded copy. Padding only follows, so it reaches no result.
-  static HWY_NOINLINE void Tail(RowArgs& args, std::int64_t at, std::int64_t n, bool present, V base, const T* shown, T* end) {
+  static HWY_NOINLINE void Tail(const RowArgs& args, const T* const* in, T* const* out, std::int64_t at, std::int64_t n, bool present, V base,
+                                const T* shown, T* end) {
     alignas(64) T padded[K][kSegment];
     alignas(64) T result[K][kSegment];
-    const T* in[K];
-    T* out[K];
+    const T* from[K];
+    T* to[K];
     for (int k = 0; k < K; ++k) {
-      const std::int64_t full = (n + kLanes - 1) / kLanes * kLanes;
-      std::memset(padded[k] + full - kLanes, 0, static_cast<std::size_t>(kSegment - full + kLanes) * sizeof(T));
-      std::memcpy(padded[k], static_cast<const T*>(args.in[k]) + at, static_cast<std::size_t>(n) * sizeof(T));
-      in[k] = padded[k], out[k] = result[k];
+      for (std::int64_t j = n / kLanes * kLanes; j < kSegment; j += kLanes) hn::Store(hn::Zero(D()), D(), padded[k] + j);
+      if (args.in_backward) std::reverse_copy(in[k] - at - (n - 1), in[k] - at + 1, padded[k]);
+      else std::memcpy(padded[k], in[k] + at, static_cast<std::size_t>(n) * sizeof(T));
+      from[k] = padded[k], to[k] = result[k];
     }
     Segment x;
     V y[kGroups];
-    LoadSegment(in, 0, x, y);
-    StoreSegment(out, 0, x, y, present, base, base, args.exclusive, false, shown);
+    LoadSegment(from, 0, false, x, y);
+    StoreSegment(To{to, false, false, args.exclusive}, 0, x, y, present, base, base, shown);
     for (int k = 0; k < K; ++k) {
       end[k] = result[k][args.exclusive ? n : n - 1];
-      if (args.out[k]) std::memcpy(static_cast<T*>(args.out[k]) + at, result[k], static_cast<std::size_t>(n) * sizeof(T));
+      if (out[k] == nullptr) continue;
+      if (args.out_backward) std::reverse_copy(result[k], result[k] + n, out[k] - at - (n - 1));
+      else std::memcpy(out[k] + at, result[k], static_cast<std::size_t>(n) * sizeof(T));
     }
   }
 
   // ---- Totals of whole chunks, for an axis that several threads share ----
 
-  static void ChunkTotals(const void* const* in_planes, std::int64_t chunks, void* const* totals) {
+  static void ChunkTotals(const void* const* in_planes, bool backward, std::int64_t chunks, void* const* totals) {
     const D d;
     const T* in[K];
     for (int k = 0; k < K; ++k) in[k] = static_cast<const T*>(in_planes[k]);
@@ -358,7 +386,7 @@ struct RowKernel {
       for (std::int64_t g = 0; g < 32; ++g) {
         Segment x;
         V y[kGroups];
-        LoadSegment(in, c * kChunk + g * kSegment, x, y);
+        LoadSegment(in, c * kChunk + g * kSegment, backward, x, y);
         child = Total(y);
         Append<O>(d, g, child, [&left](int k) -> V& { return left[k]; });
       }
@@ -382,6 +410,7 @@ struct RowKernel {
       if (any_shown) shown_lanes[k] = *static_cast<const T*>(args.shown[k]);
       if (present && !args.start_per_row) start_lanes[k] = *start[k];
     }
+    const To to{out, false, args.streaming, args.exclusive};
     const V shown = Broadcast<O>(d, shown_lanes);
     V base = Broadcast<O>(d, start_lanes);
     const int quads = 1 << args.quads_log2;
@@ -392,7 +421,7 @@ struct RowKernel {
       Segment x;
       V y[kGroups];
       for (int g = 0; g < kGroups; ++g) {
-        LoadQuads(in, seg * kSegment + g * 4 * kLanes, x.s[g]);
+        LoadQuads(in, seg * kSegment + g * 4 * kLanes, false, x.s[g]);
         y[g] = HalveLanes(x.s[g][3], quads);
       }
       HalveGroups(y, quads);
@@ -406,7 +435,7 @@ struct RowKernel {
         V e = Choose<O, D>(MaskOf(Map::kFirstOnly), before, Permute(after, Map::kPrevious));
         e = Choose<O, D>(starts, base, e);
         before = Permute(after, Map::kLast);
-        Emit(out, seg * kSegment + g * 4 * kLanes, x.s[g], e, after, args.exclusive, args.streaming, !present, starts, any_shown, starts, shown);
+        Emit(to, seg * kSegment + g * 4 * kLanes, x.s[g], e, after, !present, starts, any_shown, starts, shown);
       }
     }
   }

@@ -119,32 +119,46 @@ void prefetch_from(const Context& c, const Offsets& row, std::int64_t first, Row
     if (std::abs(ahead.step) > kMaxPrefetchStep) ahead = {};  // gathered elements: too many lines to ask for
 }
 
+// Can the kernel store this row's results where they belong?
+bool out_direct(const Context& c, const Offsets& row, std::int64_t first) {
+  if (c.plan.staged) return false;
+  const std::int64_t lowest = c.p.axis.out > 0 ? first : -first - (c.kernel.lanes - 1);
+  return !c.plan.streaming || c.aligned(c.out(row.out + lowest), c.kernel.lanes);
+}
+
+// Input and output of a row where they lie, from element `first` on.
+void set_direct(const Context& c, const Offsets& row, std::int64_t first, RowArgs& args) {
+  const std::int64_t steps = first * c.p.axis.out;
+  args.in[0] = c.in(0, row.in + steps);
+  if (c.planes == 2) args.in[1] = c.in(1, row.in2 + steps);
+  args.out[c.out_plane] = c.out(row.out + steps);
+  args.in_backward = args.out_backward = c.p.axis.out < 0;
+  args.streaming = c.plan.streaming;
+  if (c.plan.streaming) prefetch_from(c, row, first + kAhead, args);
+}
+
 // Scans elements [first, first + n) of a row, `first` at a chunk; end receives R(first + n).
 void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::int64_t n, Carry& carry, Value& end, RowBuffers* buffers) {
   const Problem& p = c.p;
   RowArgs args{};
   args.exclusive = p.kind != Kind::inclusive;
   args.carry = &carry;
+  args.rows = 1;
   for (int k = 0; k < c.planes; ++k) args.end[k] = end.plane(k);
   if (first == 0 && c.first_shown)
     for (int k = 0; k < c.planes; ++k) args.shown[k] = c.shown.plane(k);
 
   // Where the elements lie as the kernel wants them, the whole part is one call.
-  const bool out_direct = !c.plan.staged && (!c.plan.streaming || c.aligned(c.out(row.out + first), c.kernel.lanes));
-  if (out_direct) {
+  if (out_direct(c, row, first)) {
+    set_direct(c, row, first, args);
     args.n = n;
-    args.in[0] = c.in(0, row.in + first);
-    if (c.planes == 2) args.in[1] = c.in(1, row.in2 + first);
-    args.out[c.out_plane] = c.out(row.out + first);
-    args.streaming = c.plan.streaming;
-    if (c.plan.streaming) prefetch_from(c, row, first + kAhead, args);
     return c.kernel.scan(args);
   }
 
   // Else pieces pass through a buffer, small enough to stay in the first cache.
   const std::int64_t size = bytes(p.out_dtype);
   const bool bypass = c.plan.streaming && std::abs(p.axis.out) == 1;
-  const bool converts = p.axis.out != 1 || family(p.kernel) == Family::complex || size != c.kernel.lane_bytes;
+  const bool converts = std::abs(p.axis.out) != 1 || (c.plan.staged && p.axis.out != 1) || family(p.kernel) == Family::complex || size != c.kernel.lane_bytes;
   const auto store = c.store(p.out_dtype);
   Outlet outlet(*buffers, c.out(row.out + first * p.axis.out), size, p.axis.out);
   carry.chunk = buffers->chunk_state;
@@ -156,17 +170,19 @@ void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::in
       load_elements(c, row, from, args.n, elements, buffers->factors.at);
       for (int k = 0; k < c.planes; ++k) args.in[k] = elements[k];
     } else {
-      args.in[0] = c.in(0, row.in + from);
-      if (c.planes == 2) args.in[1] = c.in(1, row.in2 + from);
+      args.in[0] = c.in(0, row.in + from * p.axis.in);
+      if (c.planes == 2) args.in[1] = c.in(1, row.in2 + from * p.axis.in2);
+      args.in_backward = p.axis.in < 0;
     }
     for (int k = c.out_plane; k < c.planes; ++k) args.out[k] = elements[k];
     if (c.plan.streaming) prefetch_from(c, row, from + kAhead, args);
     args.drain = std::exchange(buffers->pending, {});
     char* const laid = bypass ? outlet.lay(args.n * size) : c.out(row.out + from * p.axis.out);
-    if (!converts) args.out[c.out_plane] = laid;
+    char* const laid_first = bypass && p.axis.out < 0 ? laid + (args.n - 1) * size : laid;
+    if (!converts) args.out[c.out_plane] = laid_first, args.out_backward = p.axis.out < 0;
     c.kernel.scan(args);
     args.shown[0] = nullptr;
-    if (converts) store(elements + c.out_plane, bypass && p.axis.out < 0 ? laid + (args.n - 1) * size : laid, p.axis.out, args.n, false);
+    if (converts) store(elements + c.out_plane, laid_first, p.axis.out, args.n, false);
     if (bypass) outlet.send(done + args.n == n);
   }
 }
@@ -195,6 +211,43 @@ void scan_row(const Context& c, const Offsets& row, RowBuffers* buffers) {
   finish_row(c, row, end);
 }
 
+// Rows [begin, end) that follow each other along the innermost dimension, in one call of the kernel where nothing differs from
+// row to row but the place. Returns how many were done.
+std::int64_t scan_alike(const Context& c, std::int64_t begin, std::int64_t end) {
+  const Problem& p = c.p;
+  if (c.plan.staged || p.dims == 0 || p.kind == Kind::prefixes || p.total_dtype != DType::none) return 0;
+  const Dim& inner = p.dim[p.dims - 1];
+  const std::int64_t rows = std::min(end - begin, inner.size - begin % inner.size);
+  const bool backward = p.axis.out < 0;  // then the last row comes first, and all memory is walked downwards
+  const std::int64_t direction = backward ? -1 : 1;
+  const Offsets first = offsets_of(p, backward ? begin + rows - 1 : begin);
+  const bool in_line = !c.plan.streaming || inner.out * bytes(p.out_dtype) % (c.kernel.lanes * c.kernel.lane_bytes) == 0;
+  if (rows < 2 || inner.initial != 0 || !in_line || !out_direct(c, first, 0)) return 0;
+
+  std::int64_t slots[Carry::slots_for(kMaxPlanes, kMaxLevels)];
+  Carry carry;
+  carry.slots = slots;
+  Value start, end_value;
+  c.load_start(first, start);
+  const void* lanes[kMaxPlanes];
+  RowArgs args{};
+  set_direct(c, first, 0, args);
+  for (int k = 0; k < c.planes; ++k) {
+    lanes[k] = start.plane(k);
+    args.end[k] = end_value.plane(k);
+    if (c.first_shown) args.shown[k] = c.shown.plane(k);
+  }
+  args.exclusive = p.kind != Kind::inclusive;
+  args.carry = &carry;
+  args.n = p.n;
+  args.rows = rows;
+  args.start = c.has_start ? lanes : nullptr;
+  args.in_step[0] = direction * inner.in, args.in_step[1] = direction * inner.in2;
+  args.out_step[c.out_plane] = direction * inner.out;
+  c.kernel.scan(args);
+  return rows;
+}
+
 bool needs_buffers(const Context& c) { return c.plan.staged || c.plan.streaming; }
 
 }  // namespace
@@ -211,6 +264,10 @@ void run_rows(const Context& c) {
     for (std::int64_t ticket; tickets.take(ticket);) {
       const std::int64_t begin = ticket * batch, end = std::min(p.rows, begin + batch);
       for (std::int64_t i = begin; i < end; ++i) {
+        if (const std::int64_t done = scan_alike(c, i, end); done > 0) {
+          i += done - 1;
+          continue;
+        }
         const std::int64_t row = p.axis.in < 0 ? begin + end - 1 - i : i;  // memory is read in one direction
         scan_row(c, offsets_of(p, row), &buffers);
       }
@@ -235,15 +292,15 @@ void run_split_rows(const Context& c) {
   const auto add_up = [&](const Offsets& row, std::int64_t first, RowBuffers& buffers, const Planes& totals) {
     const void* in[kMaxPlanes];
     if (!c.plan.staged) {
-      in[0] = c.in(0, row.in + first);
-      if (c.planes == 2) in[1] = c.in(1, row.in2 + first);
-      return c.kernel.chunk_totals(in, chunks, totals.at);
+      in[0] = c.in(0, row.in + first * p.axis.in);
+      if (c.planes == 2) in[1] = c.in(1, row.in2 + first * p.axis.in2);
+      return c.kernel.chunk_totals(in, p.axis.in < 0, chunks, totals.at);
     }
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       load_elements(c, row, first + chunk * kChunk, kChunk, buffers.elements.at, buffers.factors.at);
       void* to[kMaxPlanes];
       for (int k = 0; k < c.planes; ++k) in[k] = buffers.elements.at[k], to[k] = lane(c, totals.at[k], chunk);
-      c.kernel.chunk_totals(in, 1, to);
+      c.kernel.chunk_totals(in, false, 1, to);
     }
   };
 
