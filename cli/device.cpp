@@ -1,0 +1,78 @@
+// cumulus device: the machine as the library sees it, with measured copy rates.
+#include <fmt/core.h>
+
+#include <memory>
+
+#include "commands.h"
+#include "cpu/cpu_info.h"
+#include "machine.h"
+#include "output.h"
+
+namespace cumulus::cli {
+namespace {
+
+constexpr const char* kExamples =
+    R"(  cumulus device                     cores, caches, SIMD target, memory, copy rates
+  cumulus device --json              the same for a program
+  cumulus device --no-measure        without the copies: instantly
+
+A scan can be no faster than a copy of the same bytes. memcpy is the C library's; streaming writes past the cache and is the
+faster one for arrays that do not fit into it. Rates count bytes read and written, medians of interleaved rounds.)";
+
+struct DeviceOptions {
+  int mib = 256, rounds = 7, threads = 0;
+  bool no_measure = false, pin = false, json = false;
+};
+
+void device(const DeviceOptions& options) {
+  const cpu::CpuInfo cpu = cpu::cpu_info();
+  const int affinity = cpu::affinity_cores(), quota = cpu::quota_cores();
+  const int threads = options.threads > 0 ? options.threads : cpu.cores;
+  std::vector<CopyRate> rates;
+  if (!options.no_measure) rates = measure_copies(static_cast<std::int64_t>(options.mib) << 20, threads, options.pin, options.rounds);
+
+  if (options.json) {
+    Json json = {{"device", "cpu"}, {"model", cpu_model()}, {"cores", cpu.cores}, {"cores_online", cores_online()}, {"affinity", affinity}};
+    json["quota"] = quota > 0 ? Json(quota) : Json(nullptr);
+    json["simd"] = cpu.simd;
+    json["vector_bytes"] = cpu.vector_bytes;
+    json["l1"] = cpu.l1;
+    json["l2"] = cpu.l2;
+    json["l3"] = cpu.l3;
+    json["memory"] = memory_total();
+    json["memory_available"] = memory_available();
+    json["copy_bytes"] = options.no_measure ? Json(nullptr) : Json(static_cast<std::int64_t>(options.mib) << 20);
+    json["copy"] = Json::array();
+    for (const CopyRate& rate : rates) json["copy"].push_back({{"name", rate.name}, {"threads", rate.threads}, {"gbps", rate.gbps}});
+    return print_json(json);
+  }
+  print(text_list({{"processor", cpu_model()},
+                   {"cores", fmt::format("{} for this process (affinity {}, quota {}, machine {})", cpu.cores, affinity,
+                                         quota > 0 ? std::to_string(quota) : "none", cores_online())},
+                   {"SIMD target", fmt::format("{}, {} bytes", cpu.simd, cpu.vector_bytes)},
+                   {"caches", fmt::format("L1 {}, L2 {}, L3 {}", cache_text(cpu.l1), cache_text(cpu.l2), cache_text(cpu.l3))},
+                   {"memory", fmt::format("{}, {} available", bytes_text(memory_total()), bytes_text(memory_available()))}}));
+  if (rates.empty()) return;
+  Table table({"copy", "threads", "GB/s"});
+  for (const CopyRate& rate : rates) table.add({rate.name, std::to_string(rate.threads), fmt::format("{:.1f}", rate.gbps)});
+  print(fmt::format("\nCopies of {} MiB:\n{}", options.mib, table.text()));
+}
+
+}  // namespace
+
+void add_device(CLI::App& app, int&) {
+  auto* command = app.add_subcommand("device", "Show cores, caches, SIMD target and measured copy rates");
+  const auto options = std::make_shared<DeviceOptions>();
+  command->add_option("--size", options->mib, "MiB per array to copy (default 256)")->type_name("MIB")->check(CLI::Range(1, 1 << 20));
+  command->add_option("--rounds", options->rounds, "Rounds to take the median of (default 7)")->type_name("N")->check(CLI::Range(1, 1000));
+  command->add_option("--threads", options->threads, "Threads of the threaded copies (default: all)")
+      ->type_name("N")
+      ->check(CLI::Range(0, 65536));
+  command->add_flag("--pin", options->pin, "Bind worker threads to cores");
+  command->add_flag("--no-measure", options->no_measure, "Measure nothing");
+  add_json_flag(*command, options->json);
+  set_examples(*command, kExamples);
+  command->callback([options] { device(*options); });
+}
+
+}  // namespace cumulus::cli

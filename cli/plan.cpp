@@ -1,0 +1,137 @@
+// cumulus plan: what a scan would do, and why, without running it.
+#include "plan.h"
+
+#include <fmt/core.h>
+
+#include <memory>
+#include <optional>
+
+#include "array_file.h"
+#include "commands.h"
+#include "cpu/cpu_info.h"
+#include "output.h"
+#include "scan_options.h"
+#include "shape.h"
+#include "types.h"
+
+namespace cumulus::cli {
+namespace {
+
+constexpr const char* kExamples =
+    R"(  cumulus plan --shape 32768x32768 --axis 1 --dtype f32
+  cumulus plan --shape 2^28x4 --axis 1 --kind exclusive --threads 8
+  cumulus plan --shape 4096x4096 --strides 1,4096 --axis 1 --dtype f32      a transposed view
+  cumulus plan --shape 1024x1024 --axis 1 --mask bool --json
+  cumulus plan x.npy --axis 0                                               the shape, dtype and order of a file
+
+What it prints: the shape in canonical form and its case, the algorithm with its parameters, the bytes it moves against those
+that any scan must move, and why it was chosen. A plan changes speed only, never a bit of the result.)";
+
+struct PlanOptions {
+  std::string in, shape, strides, in_dtype, mask;
+  ScanOptions scan;
+  bool json = false;
+};
+
+struct Input {
+  std::vector<std::int64_t> shape, strides;
+  DType dtype;
+  bool fortran_order = false;
+};
+
+Input from_file(const PlanOptions& options) {
+  if (!options.shape.empty() || !options.strides.empty()) throw CliError(kExitUsage, "either a file or --shape and --strides, not both");
+  const InputArray array(options.in, options.in_dtype == "bf16");
+  return {array.shape(), contiguous_strides(array.shape(), array.fortran_order()), array.dtype(), array.fortran_order()};
+}
+
+// --shape and --dtype; the input's dtype is the result's, or f32, unless --in-dtype says otherwise.
+Input from_options(const PlanOptions& options) {
+  if (options.shape.empty())
+    throw CliError(kExitUsage, "name a file or a shape: cumulus plan x.npy --axis 1, or cumulus plan --shape 4096x4096 --axis 1");
+  Input input;
+  input.shape = parse_shape(options.shape);
+  input.strides = options.strides.empty() ? contiguous_strides(input.shape, false) : parse_integers(options.strides, "--strides");
+  if (input.strides.size() != input.shape.size())
+    throw CliError(kExitUsage, fmt::format("--strides {}: {} values for a shape of rank {}", options.strides, input.strides.size(),
+                                           input.shape.size()));
+  input.dtype = parse_dtype(!options.in_dtype.empty() ? options.in_dtype : !options.scan.dtype.empty() ? options.scan.dtype : "f32");
+  return input;
+}
+
+Dims dims(const std::vector<std::int64_t>& values) { return {values.data(), static_cast<int>(values.size())}; }
+
+std::string text_of(const Problem& problem, const Plan& plan, const cpu::CpuInfo& cpu) {
+  std::string dimensions = fmt::format("{} along the axis", problem.n);
+  for (int d = 0; d < problem.dims; ++d)
+    dimensions += fmt::format("; {} (strides in {}, out {})", problem.dim[d].size, problem.dim[d].in, problem.dim[d].out);
+  const double ratio = plan.bytes_required > 0 ? static_cast<double>(plan.bytes_moved) / static_cast<double>(plan.bytes_required) : 1;
+  std::vector<std::pair<std::string, std::string>> lines;
+  lines.emplace_back("scan", fmt::format("{} {}, {} to {}, accumulated in {}", kKindName[static_cast<int>(problem.kind)], name(problem.op),
+                                         name(problem.in_dtype), name(problem.out_dtype), name(problem.acc)));
+  lines.emplace_back("dimensions", dimensions);
+  lines.emplace_back("axis strides", fmt::format("in {}, out {}", problem.axis.in, problem.axis.out));
+  lines.emplace_back("rows", fmt::format("{}", problem.rows));
+  lines.emplace_back("shape case", name(plan.shape));
+  lines.emplace_back("algorithm", name(plan.algorithm));
+  lines.emplace_back("parameters", fmt::format("threads {}, tile {}, strip {}, staged {}, streaming {}", plan.threads, plan.tile,
+                                               plan.strip, plan.staged ? "yes" : "no", plan.streaming ? "yes" : "no"));
+  lines.emplace_back("bytes", fmt::format("{} moved / {} that must move = {:.3f}", plan.bytes_moved, plan.bytes_required, ratio));
+  lines.emplace_back("machine", fmt::format("{} cores, {}, L1 {}, L2 {}, L3 {}", cpu.cores, cpu.simd, cache_text(cpu.l1),
+                                            cache_text(cpu.l2), cache_text(cpu.l3)));
+  lines.emplace_back("why", plan.reason ? plan.reason : "");
+  return text_list(lines);
+}
+
+void plan(const PlanOptions& options) {
+  check_device(options.scan.device);
+  Input input = options.in.empty() ? from_options(options) : from_file(options);
+  const bool flat = options.scan.axis == "flat" || options.scan.axis == "none";
+  if (flat) {
+    if (input.fortran_order || !options.strides.empty()) throw CliError(kExitUsage, "--axis flat needs an array in C order: name an axis");
+    std::int64_t count = 1;
+    for (const std::int64_t size : input.shape)
+      if (__builtin_mul_overflow(count, size, &count)) throw CliError(kExitUsage, "--axis flat: more than 2^63 elements");
+    input.shape = {count};
+    input.strides = {1};
+  }
+  const int axis = flat ? 0 : choose_axis(options.scan.axis, static_cast<int>(input.shape.size()));
+  const DType dtype = choose_dtype(parse_op(options.scan.op), input.dtype, options.scan.dtype);
+  const ScanSpec base = to_spec(options.scan, axis);
+  if (input.shape.empty()) input.shape = input.strides = {1};  // as `run` does, and NumPy
+  std::vector<std::int64_t> out_shape = input.shape;
+  if (base.kind == Kind::prefixes) ++out_shape[static_cast<std::size_t>(axis)];
+
+  const ConstTensorView in(nullptr, input.dtype, dims(input.shape), dims(input.strides));
+  const TensorView out(nullptr, dtype, dims(out_shape), dims(contiguous_strides(out_shape, input.fortran_order)));
+  ScanSpec spec = base;
+  if (!options.mask.empty()) spec.mask = ConstTensorView(nullptr, options.mask == "bool" ? DType::boolean : input.dtype, dims(input.shape));
+  const cumulus_scan_args args = detail::to_c(in, base.op == Op::recurrence ? &in : nullptr, out, spec);
+  Problem problem;
+  canonicalise(args, false, problem);
+  const cpu::CpuInfo cpu = cpu::cpu_info();
+  const Plan plan = make_plan(problem, cpu);
+  if (options.json) return print_json(Json::parse(to_json(problem, plan, cpu)));
+  print(text_of(problem, plan, cpu));
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, int&) {
+  auto* command = app.add_subcommand("plan", "Show what a scan would do, and why, without running it");
+  const auto options = std::make_shared<PlanOptions>();
+  command->add_option("IN", options->in, "Take shape, dtype and order from this file")->type_name("IN.npy");
+  command->add_option("--shape", options->shape, "Sizes, such as 32768x32768 or 2^20x8")->type_name("SHAPE");
+  command->add_option("--strides", options->strides, "Strides of the input in elements, such as 1,4096; default C order")
+      ->type_name("STRIDES");
+  add_scan_options(*command, options->scan);
+  add_dtype_option(*command, "--in-dtype", options->in_dtype, "dtype of the input (default: that of --dtype, else f32)");
+  command->add_option("--mask", options->mask, "With a mask of bool, or of the same dtype as the input")
+      ->type_name("MASK")
+      ->check(CLI::IsMember({"bool", "same"}));
+  add_json_flag(*command, options->json);
+  set_examples(*command, kExamples);
+  command->callback([options] { plan(*options); });
+}
+
+}  // namespace cumulus::cli

@@ -1,0 +1,56 @@
+// The table of benchmark cases: sizes and bytes, and that every case names a call the library accepts.
+#include "bench_cases.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "commands.h"
+#include "types.h"
+
+namespace cumulus::cli {
+namespace {
+
+const BenchCase& find(const char* name) {
+  for (const BenchCase& c : bench_cases())
+    if (c.name == name) return c;
+  throw std::runtime_error(name);
+}
+
+TEST(BenchCases, BytesAreThoseThatMustMove) {
+  EXPECT_EQ(find("1d/2^6").bytes(), 64 * 8);
+  EXPECT_EQ(find("rows/4096x4096-prefixes").bytes(), 4096LL * (4096 + 4097) * 4);
+  EXPECT_EQ(find("workload/93-mask-bool").bytes(), 8192LL * 8192 * 9);
+  EXPECT_EQ(find("workload/93-mask-f32").bytes(), 8192LL * 8192 * 12);
+  EXPECT_EQ(find("op/recurrence").bytes(), 4096LL * 8192 * 12);
+  EXPECT_EQ(find("dtype/u8-i64").bytes(), 4096LL * 4096 * 9);
+}
+
+TEST(BenchCases, EveryCaseIsACallTheLibraryTakes) {
+  std::set<std::string> names;
+  for (const BenchCase& c : bench_cases()) {
+    SCOPED_TRACE(c.name);
+    EXPECT_TRUE(names.insert(c.name).second);
+    EXPECT_TRUE(supported_pair(c.in, c.out));
+    EXPECT_TRUE(has_kernel(c.op, kernel_accumulator(c.op, c.out)));
+    EXPECT_LT(c.axis, static_cast<int>(c.shape.size()));
+  }
+}
+
+TEST(BenchCases, EveryPairOfOneDtypeIsMeasured) {
+#define CUMULUS_DTYPE(name, text, value, bytes, family) \
+  if (supported_pair(DType::name, DType::name)) {       \
+    EXPECT_EQ(find("dtype/" text).in, DType::name);     \
+  }
+#include "cumulus/list.inc"
+}
+
+TEST(BenchCases, AreSelectedByGlobs) {
+  EXPECT_EQ(select_cases({}).size(), bench_cases().size());
+  EXPECT_EQ(select_cases({"1d/2^6"}).size(), 1u);
+  EXPECT_EQ(select_cases({"workload/*", "workload/9*"}).size(), 7u);
+  EXPECT_THROW(select_cases({"workload/*", "none/*"}), CliError);
+}
+
+}  // namespace
+}  // namespace cumulus::cli

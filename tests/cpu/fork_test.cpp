@@ -1,0 +1,96 @@
+// A forked child scans: its parent's worker threads do not exist there, and nothing may wait for them. Many tries, as hangs are rare.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include <oneapi/tbb/parallel_for.h>
+
+#include "process.h"
+#include "support.h"
+
+namespace {
+
+using namespace support;
+
+class Fork : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (thread_sanitized()) GTEST_SKIP() << "ThreadSanitizer supports no threads after a fork";
+  }
+
+  static Case large() {
+    Case c;
+    c.shape = {1500001};
+    return c;
+  }
+
+  // Forks `tries` children that each scan with all threads they may use and compare; stops at the first that fails.
+  void fork_children(int tries, const Built& given, const Built& expected) {
+    for (int k = 0; k < tries; ++k) {
+      const pid_t child = fork();
+      if (child == 0) {
+        bool right = true;
+        for (int threads : {0, 2}) {
+          const Built got = given;
+          right = right && cumulus::try_scan(got.in.view(), got.out.view(), [&] {
+                             cumulus::ScanSpec spec;
+                             spec.threads = threads;
+                             return spec;
+                           }()) == cumulus::Status::ok;
+          right = right && expected.equals(got);
+        }
+        _exit(right ? 0 : 1);
+      }
+      ASSERT_GT(child, 0);
+      const int status = wait_for(child, 30);
+      ASSERT_NE(status, kTimedOut) << "child " << k << " hung";
+      ASSERT_EQ(status, 0) << "child " << k;
+    }
+  }
+};
+
+TEST_F(Fork, AfterScansOnAllThreads) {
+  if (!in_own_process()) return;
+  const Built given(large()), expected = given;
+  expected.run_reference();
+  for (int k = 0; k < 5; ++k) {
+    const Built warm = given;
+    warm.run_product(0);
+  }
+  fork_children(sanitized() ? 5 : 60, given, expected);
+}
+
+TEST_F(Fork, WhileAnotherThreadScans) {
+  if (!in_own_process()) return;
+  const Built given(large()), expected = given;
+  expected.run_reference();
+  std::atomic<bool> stop{false};
+  const Built warm = given;
+  warm.run_product(0);
+  std::thread busy([&] {
+    while (!stop) warm.run_product(2);
+  });
+  fork_children(sanitized() ? 5 : 40, given, expected);
+  stop = true;
+  busy.join();
+}
+
+TEST_F(Fork, BeforeAnyScan) {
+  if (!in_own_process()) return;
+  const Built given(large()), expected = given;
+  expected.run_reference();
+  fork_children(5, given, expected);
+}
+
+// The parent used oneTBB for something else and never scanned: the library could not know of the fork.
+TEST_F(Fork, AfterSomebodyElsesTbb) {
+  if (!in_own_process()) return;
+  const Built given(large()), expected = given;
+  expected.run_reference();
+  std::atomic<int> sum{0};
+  tbb::parallel_for(0, 10000, [&](int k) { sum += k % 7; });
+  fork_children(sanitized() ? 5 : 60, given, expected);
+}
+
+}  // namespace
