@@ -46,17 +46,21 @@ cumulus_status guarded(Body&& body) noexcept {
 void check_args(const cumulus_scan_args* args) {
   if (!args) fail_invalid("args is null");
   if (args->struct_size < sizeof *args)
-    fail_invalid(fmt::format("struct_size is {} but this version's cumulus_scan_args has {} bytes: set it to sizeof(cumulus_scan_args)", args->struct_size, sizeof *args));
-  if (args->struct_size > 4 * sizeof *args) fail_invalid(fmt::format("struct_size {} is no size of cumulus_scan_args: set it to sizeof(cumulus_scan_args)", args->struct_size));
+    fail_invalid(fmt::format("struct_size is {} but this version's cumulus_scan_args has {} bytes: set it to sizeof(cumulus_scan_args)",
+                             args->struct_size, sizeof *args));
+  if (args->struct_size > 4 * sizeof *args)
+    fail_invalid(fmt::format("struct_size {} is no size of cumulus_scan_args: set it to sizeof(cumulus_scan_args)", args->struct_size));
   const auto* byte = reinterpret_cast<const unsigned char*>(args);
   if (std::any_of(byte + sizeof *args, byte + args->struct_size, [](unsigned char b) { return b != 0; }))
     fail_unsupported(fmt::format("the call uses fields beyond the {} bytes this version knows: update the library", sizeof *args));
 }
 
 void check_backend(const cumulus_scan_args& args) {
-  if (args.out.dtype != 0 && args.out.device == CUMULUS_CUDA) fail_unsupported("this build has no CUDA backend: move the tensors to the CPU");
+  if (args.out.dtype != 0 && args.out.device == CUMULUS_CUDA)
+    fail_unsupported("this build has no CUDA backend: move the tensors to the CPU");
   if (args.stream) fail_invalid("stream is not null: scans on the CPU have no stream");
-  if (cpu::current_target() == cpu::Target::other) fail_unsupported("this CPU has none of the compiled SIMD targets: Cumulus needs at least SSE4.2 on x86-64");
+  if (cpu::current_target() == cpu::Target::other)
+    fail_unsupported("this CPU has none of the compiled SIMD targets: Cumulus needs at least SSE4.2 on x86-64");
 }
 
 }  // namespace
@@ -97,12 +101,18 @@ const char* cumulus_last_error(void) { return last_error; }
 
 const char* cumulus_status_name(cumulus_status status) {
   switch (status) {
-    case CUMULUS_OK: return "ok";
-    case CUMULUS_INVALID_ARGUMENT: return "invalid argument";
-    case CUMULUS_UNSUPPORTED: return "unsupported";
-    case CUMULUS_OUT_OF_MEMORY: return "out of memory";
-    case CUMULUS_DEVICE_ERROR: return "device error";
-    case CUMULUS_INTERNAL: return "internal error";
+    case CUMULUS_OK:
+      return "ok";
+    case CUMULUS_INVALID_ARGUMENT:
+      return "invalid argument";
+    case CUMULUS_UNSUPPORTED:
+      return "unsupported";
+    case CUMULUS_OUT_OF_MEMORY:
+      return "out of memory";
+    case CUMULUS_DEVICE_ERROR:
+      return "device error";
+    case CUMULUS_INTERNAL:
+      return "internal error";
   }
   return "unknown status";
 }
@@ -115,7 +125,9 @@ const char* cumulus_version(void) {
 
 int cumulus_order_version(void) { return 1; }
 
-size_t cumulus_dtype_size(int32_t dtype) { return valid(static_cast<DType>(dtype)) ? static_cast<size_t>(bytes(static_cast<DType>(dtype))) : 0; }
+size_t cumulus_dtype_size(int32_t dtype) {
+  return valid(static_cast<DType>(dtype)) ? static_cast<size_t>(bytes(static_cast<DType>(dtype))) : 0;
+}
 
 const char* cumulus_dtype_name(int32_t dtype) { return valid(static_cast<DType>(dtype)) ? name(static_cast<DType>(dtype)) : nullptr; }
 

@@ -13,9 +13,9 @@ namespace {
 using cpu::kChunk;
 using cpu::kSegment;
 
-constexpr std::int64_t kParallelBytes = 4 << 20;   // below, waking another thread costs more than it saves (Zen 5, 2 cores)
-constexpr std::int64_t kStreamingBytes = 64 << 20; // above, or above twice the last cache: results bypass the cache
-constexpr std::int64_t kStripBytes = 2048;         // of one step of a strip of columns
+constexpr std::int64_t kParallelBytes = 4 << 20;    // below, waking another thread costs more than it saves (Zen 5, 2 cores)
+constexpr std::int64_t kStreamingBytes = 64 << 20;  // above, or above twice the last cache: results bypass the cache
+constexpr std::int64_t kStripBytes = 2048;          // of one step of a strip of columns
 constexpr std::int64_t kLeastStripBytes = 128;
 
 bool unit(std::int64_t stride) { return stride == 1 || stride == -1; }
@@ -104,7 +104,8 @@ Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu) {
   const std::int64_t written = p.rows * p.n_out * bytes(p.out_dtype);
   if (plan.bytes_required > cpu.l3 && !plan.streaming) plan.bytes_moved += written;  // lines are read before they are written
 
-  const bool plain = p.in_dtype == p.out_dtype && p.out_dtype == p.acc && family(p.acc) != Family::complex && bytes(p.acc) == bytes(p.kernel) && !p.masked();
+  const bool plain = p.in_dtype == p.out_dtype && p.out_dtype == p.acc && family(p.acc) != Family::complex &&
+                     bytes(p.acc) == bytes(p.kernel) && !p.masked();
   if (plan.lane_dim < 0) {
     plan_rows(p, cpu, element, plan);
     plan.staged = !plain || plan.shape != ShapeCase::rows || p.axis.in != p.axis.out || (inputs(p.op) == 2 && p.axis.in2 != p.axis.out) ||
@@ -119,22 +120,32 @@ Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu) {
 
 const char* name(ShapeCase shape) {
   switch (shape) {
-    case ShapeCase::empty: return "empty";
-    case ShapeCase::rows: return "rows";
-    case ShapeCase::columns: return "columns";
-    case ShapeCase::strided: return "strided";
+    case ShapeCase::empty:
+      return "empty";
+    case ShapeCase::rows:
+      return "rows";
+    case ShapeCase::columns:
+      return "columns";
+    case ShapeCase::strided:
+      return "strided";
   }
   return "";
 }
 
 const char* name(Algorithm algorithm) {
   switch (algorithm) {
-    case Algorithm::none: return "none";
-    case Algorithm::short_rows: return "short_rows";
-    case Algorithm::rows: return "rows";
-    case Algorithm::split_rows: return "split_rows";
-    case Algorithm::columns: return "columns";
-    case Algorithm::split_columns: return "split_columns";
+    case Algorithm::none:
+      return "none";
+    case Algorithm::short_rows:
+      return "short_rows";
+    case Algorithm::rows:
+      return "rows";
+    case Algorithm::split_rows:
+      return "split_rows";
+    case Algorithm::columns:
+      return "columns";
+    case Algorithm::split_columns:
+      return "split_columns";
   }
   return "";
 }

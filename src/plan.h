@@ -10,26 +10,26 @@
 namespace cumulus {
 
 enum class Algorithm : std::uint8_t {
-  none,           // nothing to scan; initial values become totals and first prefixes
-  short_rows,     // rows of at most 128 elements, several in one vector pass
-  rows,           // whole rows, shared out over the threads
-  split_rows,     // rows longer than a thread's share: tiles by ticket, node totals handed from tile to tile
-  columns,        // strips of columns, walked along the axis
-  split_columns   // too few columns for the threads: the axis is split as well
+  none,          // nothing to scan; initial values become totals and first prefixes
+  short_rows,    // rows of at most 128 elements, several in one vector pass
+  rows,          // whole rows, shared out over the threads
+  split_rows,    // rows longer than a thread's share: tiles by ticket, node totals handed from tile to tile
+  columns,       // strips of columns, walked along the axis
+  split_columns  // too few columns for the threads: the axis is split as well
 };
 
 struct Plan {
   ShapeCase shape;
   Algorithm algorithm;
-  bool staged;               // elements pass through an in-cache buffer (conversion, mask, reversal, strides)
-  bool streaming;            // results bypass the cache (non-temporal stores)
+  bool staged;     // elements pass through an in-cache buffer (conversion, mask, strides, short reversed rows)
+  bool streaming;  // results bypass the cache (non-temporal stores)
   std::int32_t threads;
   std::int32_t lane_dim;     // columns: index into Problem::dim of the dimension walked in vectors; -1 for rows
   std::int64_t tile;         // elements along the axis that a thread takes at a time
   std::int64_t strip;        // columns taken at a time; 1 for rows
   std::int64_t bytes_moved;  // memory traffic of this plan
   std::int64_t bytes_required;
-  const char* reason;        // one sentence, for people
+  const char* reason;  // one sentence, for people
 
   bool operator==(const Plan&) const = default;
 };

@@ -26,8 +26,8 @@ struct Tensor {
   const char* role = "";
   DType dtype = DType::none;
   std::int64_t elements = 0;
-  std::int64_t stride[CUMULUS_MAX_RANK];        // filled for all axes
-  std::uintptr_t begin = 0, end = 0;            // bytes touched; equal when there is none
+  std::int64_t stride[CUMULUS_MAX_RANK];  // filled for all axes
+  std::uintptr_t begin = 0, end = 0;      // bytes touched; equal when there is none
 
   bool present() const { return dtype != DType::none; }
   std::int64_t size(int axis) const { return c->shape[axis]; }
@@ -43,7 +43,8 @@ void read_tensor(const cumulus_tensor& c, const char* role, bool require_data, T
   if (c.dtype == 0) return;
   t.dtype = static_cast<DType>(c.dtype);
   if (!valid(t.dtype)) fail_invalid(fmt::format("{}: {} is no dtype: use one of CUMULUS_DTYPE_*", role, c.dtype));
-  if (c.rank < 0 || c.rank > CUMULUS_MAX_RANK) fail_invalid(fmt::format("{}: rank {} is not between 0 and {}", role, c.rank, int{CUMULUS_MAX_RANK}));
+  if (c.rank < 0 || c.rank > CUMULUS_MAX_RANK)
+    fail_invalid(fmt::format("{}: rank {} is not between 0 and {}", role, c.rank, int{CUMULUS_MAX_RANK}));
   if (c.rank > 0 && !c.shape) fail_invalid(fmt::format("{}: rank is {} but shape is null", role, c.rank));
   if (c.device != CUMULUS_CPU && c.device != CUMULUS_CUDA)
     fail_invalid(fmt::format("{}: {} is no device: use CUMULUS_CPU or CUMULUS_CUDA", role, c.device));
@@ -57,7 +58,8 @@ void read_tensor(const cumulus_tensor& c, const char* role, bool require_data, T
     fits = fits && multiply(t.elements, std::max<std::int64_t>(c.shape[i], 1), t.elements);
   }
   std::int64_t all_bytes = 0;
-  if (!fits || !multiply(t.elements, bytes(t.dtype), all_bytes)) fail_invalid(fmt::format("{}: shape {} has more bytes than 63 bits count", role, t.shape_text()));
+  if (!fits || !multiply(t.elements, bytes(t.dtype), all_bytes))
+    fail_invalid(fmt::format("{}: shape {} has more bytes than 63 bits count", role, t.shape_text()));
   for (int i = 0; i < c.rank; ++i)
     if (c.shape[i] == 0) t.elements = 0;
 
@@ -79,9 +81,11 @@ void read_tensor(const cumulus_tensor& c, const char* role, bool require_data, T
   const auto address = reinterpret_cast<std::uintptr_t>(c.data);
   const auto alignment = static_cast<std::uintptr_t>(family(t.dtype) == Family::complex ? bytes(t.dtype) / 2 : bytes(t.dtype));
   if (address % alignment != 0)
-    fail_invalid(fmt::format("{}: address {:#x} is not aligned to {} bytes, the size of {}: copy it to aligned memory", role, address, alignment, name(t.dtype)));
+    fail_invalid(fmt::format("{}: address {:#x} is not aligned to {} bytes, the size of {}: copy it to aligned memory", role, address,
+                             alignment, name(t.dtype)));
   std::int64_t low_bytes = 0, high_bytes = 0;
-  if (!multiply(low, bytes(t.dtype), low_bytes) || !multiply(high, bytes(t.dtype), high_bytes) || __builtin_add_overflow(high_bytes, bytes(t.dtype), &high_bytes))
+  if (!multiply(low, bytes(t.dtype), low_bytes) || !multiply(high, bytes(t.dtype), high_bytes) ||
+      __builtin_add_overflow(high_bytes, bytes(t.dtype), &high_bytes))
     fail_invalid(fmt::format("{}: strides reach beyond 63 bits", role));
   t.begin = address + static_cast<std::uintptr_t>(low_bytes);
   t.end = address + static_cast<std::uintptr_t>(high_bytes);
@@ -99,29 +103,35 @@ struct Call {
 void check_dtypes(const Call& call) {
   const DType in = call.in.dtype, out = call.out.dtype;
   if (!supported_pair(in, out))
-    fail_unsupported(fmt::format(
-        "no scan from {} to {}: supported are the same dtype (bool excepted), an integer or bool to i64, u64, f32, f64, and a real to f32, f64; "
-        "convert the input first",
-        name(in), name(out)));
+    fail_unsupported(
+        fmt::format("no scan from {} to {}: supported are the same dtype (bool excepted), an integer or bool to i64, u64, f32, f64, and a "
+                    "real to f32, f64; "
+                    "convert the input first",
+                    name(in), name(out)));
   if (!has_kernel(call.op, kernel_accumulator(call.op, out)))
     fail_unsupported(fmt::format("op {} is not defined for {}: complex numbers have no order", name(call.op), name(out)));
   if (call.in2.present() && call.in2.dtype != in)
-    fail_unsupported(fmt::format("in2 is {} but in is {}: both inputs of {} need one dtype", name(call.in2.dtype), name(in), name(call.op)));
+    fail_unsupported(
+        fmt::format("in2 is {} but in is {}: both inputs of {} need one dtype", name(call.in2.dtype), name(in), name(call.op)));
   if (call.mask.present() && call.mask.dtype != DType::boolean) {
-    if (call.op == Op::recurrence) fail_unsupported("a mask that multiplies has no meaning for the recurrence: give a bool mask, or multiply the inputs");
+    if (call.op == Op::recurrence)
+      fail_unsupported("a mask that multiplies has no meaning for the recurrence: give a bool mask, or multiply the inputs");
     if (call.mask.dtype != in)
       fail_unsupported(fmt::format("mask is {}: it must be bool (selects) or in's dtype {} (multiplies)", name(call.mask.dtype), name(in)));
   }
   if (call.initial.present() && !convertible(call.initial.dtype, accumulator(out)))
-    fail_unsupported(fmt::format("initial is {}, which does not convert to the accumulator {}: convert it first", name(call.initial.dtype), name(accumulator(out))));
+    fail_unsupported(fmt::format("initial is {}, which does not convert to the accumulator {}: convert it first", name(call.initial.dtype),
+                                 name(accumulator(out))));
   if (call.total.present() && call.total.dtype != out && call.total.dtype != accumulator(out))
-    fail_unsupported(fmt::format("total is {}: it must have out's dtype {} or the accumulator's {}", name(call.total.dtype), name(out), name(accumulator(out))));
+    fail_unsupported(fmt::format("total is {}: it must have out's dtype {} or the accumulator's {}", name(call.total.dtype), name(out),
+                                 name(accumulator(out))));
 }
 
 void require_shape(const Tensor& t, const Call& call, std::int64_t along_axis, const char* rule) {
   bool same = t.c->rank == call.rank;
   for (int i = 0; same && i < call.rank; ++i) same = t.size(i) == (i == call.axis ? along_axis : call.in.size(i));
-  if (!same) fail_invalid(fmt::format("{} has shape {} but in has {} (axis {}): {}", t.role, t.shape_text(), call.in.shape_text(), call.axis, rule));
+  if (!same)
+    fail_invalid(fmt::format("{} has shape {} but in has {} (axis {}): {}", t.role, t.shape_text(), call.in.shape_text(), call.axis, rule));
 }
 
 // Stride of a per-row tensor (initial, total) along axis i of the input: the axis may be dropped or of size 1.
@@ -142,8 +152,8 @@ void check_row_tensor(const Tensor& t, const Call& call) {
     else fits = t.size(i) == call.in.size(i < call.axis ? i : i + 1);
   }
   if (!fits)
-    fail_invalid(fmt::format("{} has shape {} but in has {}: it needs that shape with axis {} dropped or of size 1{}", t.role, t.shape_text(),
-                             call.in.shape_text(), call.axis, t.role[0] == 'i' ? ", or rank 0" : ""));
+    fail_invalid(fmt::format("{} has shape {} but in has {}: it needs that shape with axis {} dropped or of size 1{}", t.role,
+                             t.shape_text(), call.in.shape_text(), call.axis, t.role[0] == 'i' ? ", or rank 0" : ""));
 }
 
 // Stride of the mask along axis i of the input, broadcast by NumPy's rule.
@@ -183,7 +193,8 @@ void check_written(const Tensor& t) {
 void check_overlap(const Call& call) {
   for (const Tensor* in : {&call.in, &call.in2})
     if (overlap(call.out, *in) && !same_view(call.out, *in))
-      fail_invalid(fmt::format("out overlaps {}: out must be {} itself, with the same shape, strides and element size, or separate memory", in->role, in->role));
+      fail_invalid(fmt::format("out overlaps {}: out must be {} itself, with the same shape, strides and element size, or separate memory",
+                               in->role, in->role));
   for (const Tensor* t : {&call.mask, &call.initial, &call.total})
     if (overlap(call.out, *t)) fail_invalid(fmt::format("out overlaps {}: give one of them separate memory", t->role));
   for (const Tensor* t : {&call.in, &call.in2, &call.mask})
@@ -208,7 +219,8 @@ void check_device(const Call& call) {
 
 void check(const cumulus_scan_args& args, bool require_data, Call& call) {
   if (args.op < 0 || args.op >= kOps) fail_invalid(fmt::format("{} is no op: use one of CUMULUS_OP_*", args.op));
-  if (args.kind < 0 || args.kind > CUMULUS_PREFIXES) fail_invalid(fmt::format("{} is no kind: use inclusive 0, exclusive 1 or prefixes 2", args.kind));
+  if (args.kind < 0 || args.kind > CUMULUS_PREFIXES)
+    fail_invalid(fmt::format("{} is no kind: use inclusive 0, exclusive 1 or prefixes 2", args.kind));
   if (args.flags & ~kKnownFlags) fail_invalid(fmt::format("flags {:#x} has bits that this version does not know", args.flags));
   if (args.threads < 0) fail_invalid(fmt::format("threads is {}: give 0 for all, or how many", args.threads));
   call.op = static_cast<Op>(args.op);
@@ -222,7 +234,8 @@ void check(const cumulus_scan_args& args, bool require_data, Call& call) {
   if (!call.in.present()) fail_invalid("in is missing: its dtype is 0");
   if (!call.out.present()) fail_invalid("out is missing: its dtype is 0");
   if (call.in2.present() != (inputs(call.op) == 2))
-    fail_invalid(fmt::format("op {} takes {} input{}: in2 must be {}", name(call.op), inputs(call.op), inputs(call.op) == 2 ? "s" : "", inputs(call.op) == 2 ? "given" : "absent"));
+    fail_invalid(fmt::format("op {} takes {} input{}: in2 must be {}", name(call.op), inputs(call.op), inputs(call.op) == 2 ? "s" : "",
+                             inputs(call.op) == 2 ? "given" : "absent"));
 
   call.rank = call.in.c->rank;
   const int least = call.rank == 0 ? 1 : call.rank;  // a scalar has the axes 0 and -1, as in NumPy
@@ -234,7 +247,8 @@ void check(const cumulus_scan_args& args, bool require_data, Call& call) {
   check_dtypes(call);
   if (call.in2.present()) require_shape(call.in2, call, call.n, "both inputs need one shape");
   if (call.kind == Kind::prefixes && call.rank == 0) {
-    if (call.out.c->rank != 1 || call.out.size(0) != 2) fail_invalid(fmt::format("out has shape {}: the prefixes of a scalar have shape (2,)", call.out.shape_text()));
+    if (call.out.c->rank != 1 || call.out.size(0) != 2)
+      fail_invalid(fmt::format("out has shape {}: the prefixes of a scalar have shape (2,)", call.out.shape_text()));
   } else if (call.kind == Kind::prefixes) {
     require_shape(call.out, call, call.n + 1, "out of prefixes must be one longer along the axis");
   } else {
@@ -308,9 +322,14 @@ void canonicalise(const cumulus_scan_args& args, bool require_data, Problem& p) 
   p.axis.out = 1;
   p.axis.in = p.axis.in2 = 1;
   if (call.rank > 0)
-    p.axis = {p.n, call.in.stride[call.axis], call.in2.present() ? call.in2.stride[call.axis] : 0, call.out.stride[call.axis], mask_stride(call, call.axis), 0, 0};
-  else if (p.n_out == 2)
-    p.axis.out = call.out.stride[0];
+    p.axis = {p.n,
+              call.in.stride[call.axis],
+              call.in2.present() ? call.in2.stride[call.axis] : 0,
+              call.out.stride[call.axis],
+              mask_stride(call, call.axis),
+              0,
+              0};
+  else if (p.n_out == 2) p.axis.out = call.out.stride[0];
   if (args.flags & CUMULUS_REVERSE) flip(p.axis, p.n, p.n_out, p);
   // One element along the axis: its strides are never used, so let them look contiguous.
   if (p.n_out <= 1) p.axis.out = 1;
@@ -324,7 +343,13 @@ void canonicalise(const cumulus_scan_args& args, bool require_data, Problem& p) 
     p.rows *= size;
     if (size == 1) continue;
     Dim& dim = p.dim[p.dims++];
-    dim = {size, call.in.stride[i], call.in2.present() ? call.in2.stride[i] : 0, call.out.stride[i], mask_stride(call, i), row_stride(call.initial, call, i), row_stride(call.total, call, i)};
+    dim = {size,
+           call.in.stride[i],
+           call.in2.present() ? call.in2.stride[i] : 0,
+           call.out.stride[i],
+           mask_stride(call, i),
+           row_stride(call.initial, call, i),
+           row_stride(call.total, call, i)};
     if (dim.out < 0 && size > 0) flip(dim, size, size, p);
   }
   if (p.dims > 1) merge(p);

@@ -77,7 +77,8 @@ TEST(Plan, AskedForThreadsAreAnUpperLimit) {
 TEST(Plan, WhatNeedsStaging) {
   EXPECT_FALSE(make_plan(problem({1000, 1000}, 1), kTwoCores).staged);
   EXPECT_TRUE(make_plan(problem({1000, 1000}, 1, DType::bf16), kTwoCores).staged);
-  EXPECT_TRUE(make_plan(problem({1000, 1000}, 1, DType::f32, [](auto& args) { args.flags = CUMULUS_REVERSE; }), kTwoCores).staged);
+  EXPECT_FALSE(make_plan(problem({1000, 1000}, 1, DType::f32, [](auto& args) { args.flags = CUMULUS_REVERSE; }), kTwoCores).staged);
+  EXPECT_TRUE(make_plan(problem({1000, 100}, 1, DType::f32, [](auto& args) { args.flags = CUMULUS_REVERSE; }), kTwoCores).staged);
   EXPECT_TRUE(
       make_plan(problem({1000, 1000}, 0, DType::f32, [](auto& args) { args.mask = args.in, args.mask.dtype = CUMULUS_DTYPE_boolean; }),
                 kTwoCores)

@@ -37,14 +37,7 @@ enum class Kind : std::int32_t { inclusive = 0, exclusive = 1, prefixes = 2 };
 
 enum class Device : std::int32_t { cpu = 0, cuda = 1 };
 
-enum class Status : std::int32_t {
-  ok = 0,
-  invalid_argument = 1,
-  unsupported = 2,
-  out_of_memory = 3,
-  device_error = 4,
-  internal = 5
-};
+enum class Status : std::int32_t { ok = 0, invalid_argument = 1, unsupported = 2, out_of_memory = 3, device_error = 4, internal = 5 };
 
 // A failed call: code() says which kind of failure, what() which value broke which rule and the way out.
 class Error : public std::runtime_error {
@@ -104,13 +97,19 @@ struct BasicTensorView {
   std::int32_t device_index = 0;
 
   BasicTensorView() = default;
-  BasicTensorView(Pointer data_, DType dtype_, Dims shape_, Dims strides_ = {}, Device device_ = Device::cpu, std::int32_t device_index_ = 0)
+  BasicTensorView(Pointer data_, DType dtype_, Dims shape_, Dims strides_ = {}, Device device_ = Device::cpu,
+                  std::int32_t device_index_ = 0)
       : data(data_), dtype(dtype_), shape(std::move(shape_)), strides(std::move(strides_)), device(device_), device_index(device_index_) {}
 
   // A mutable view serves where an input is wanted.
   template <class Other, class = std::enable_if_t<std::is_convertible_v<Other, Pointer> && !std::is_same_v<Other, Pointer>>>
   BasicTensorView(const BasicTensorView<Other>& other)  // NOLINT(google-explicit-constructor)
-      : data(other.data), dtype(other.dtype), shape(other.shape), strides(other.strides), device(other.device), device_index(other.device_index) {}
+      : data(other.data),
+        dtype(other.dtype),
+        shape(other.shape),
+        strides(other.strides),
+        device(other.device),
+        device_index(other.device_index) {}
 };
 
 using TensorView = BasicTensorView<void*>;
@@ -157,10 +156,15 @@ class Initial {
   Initial(T value) : dtype_(dtype_of<T>()) {  // NOLINT(google-explicit-constructor)
     std::memcpy(scalar_, &value, sizeof value);
   }
-  Initial(std::complex<float> value) : dtype_(DType::c64) { std::memcpy(scalar_, &value, sizeof value); }     // NOLINT(google-explicit-constructor)
-  Initial(std::complex<double> value) : dtype_(DType::c128) { std::memcpy(scalar_, &value, sizeof value); }   // NOLINT(google-explicit-constructor)
-  Initial(ConstTensorView tensor) : tensor_(std::make_shared<const ConstTensorView>(std::move(tensor))) {}    // NOLINT(google-explicit-constructor)
-  Initial(const TensorView& tensor) : Initial(ConstTensorView(tensor)) {}                                     // NOLINT(google-explicit-constructor)
+  Initial(std::complex<float> value) : dtype_(DType::c64) {
+    std::memcpy(scalar_, &value, sizeof value);
+  }  // NOLINT(google-explicit-constructor)
+  Initial(std::complex<double> value) : dtype_(DType::c128) {
+    std::memcpy(scalar_, &value, sizeof value);
+  }  // NOLINT(google-explicit-constructor)
+  Initial(ConstTensorView tensor)
+      : tensor_(std::make_shared<const ConstTensorView>(std::move(tensor))) {}  // NOLINT(google-explicit-constructor)
+  Initial(const TensorView& tensor) : Initial(ConstTensorView(tensor)) {}       // NOLINT(google-explicit-constructor)
 
   const ConstTensorView* tensor() const noexcept { return tensor_.get(); }
   DType dtype() const noexcept { return dtype_; }
@@ -237,7 +241,8 @@ inline constexpr const char* kInconsistent = "a view has strides of another leng
 inline void run(const ConstTensorView& in, const ConstTensorView* in2, const TensorView& out, const ScanSpec& spec) {
   if (!consistent(in, in2, out, spec)) throw Error(Status::invalid_argument, kInconsistent);
   const cumulus_scan_args args = to_c(in, in2, out, spec);
-  if (const cumulus_status status = cumulus_scan(&args); status != CUMULUS_OK) throw Error(static_cast<Status>(status), cumulus_last_error());
+  if (const cumulus_status status = cumulus_scan(&args); status != CUMULUS_OK)
+    throw Error(static_cast<Status>(status), cumulus_last_error());
 }
 
 }  // namespace detail

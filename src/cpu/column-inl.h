@@ -310,8 +310,12 @@ struct ColumnKernel {
   }
 
   static void Run(const ColumnArgs& args) {
-    Arrays a{State::At(args, State::kQuadBase), State::At(args, State::kSegmentBase), State::At(args, State::kChunkBase),
-             State::At(args, State::kTotal),    {},                                   {},
+    Arrays a{State::At(args, State::kQuadBase),
+             State::At(args, State::kSegmentBase),
+             State::At(args, State::kChunkBase),
+             State::At(args, State::kTotal),
+             {},
+             {},
              args.width};
     for (int k = 0; k < 5; ++k) a.left1[k] = State::At(args, State::kLeft1 + k), a.left2[k] = State::At(args, State::kLeft2 + k);
     bool store = false;

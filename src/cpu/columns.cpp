@@ -8,8 +8,8 @@
 namespace cumulus::cpu {
 namespace {
 
-constexpr std::int64_t kTileValues = 8192;        // of a staged tile, per plane
-constexpr std::int64_t kLeastStreamedBytes = 256; // shorter lines gain nothing from bypassing the cache
+constexpr std::int64_t kTileValues = 8192;         // of a staged tile, per plane
+constexpr std::int64_t kLeastStreamedBytes = 256;  // shorter lines gain nothing from bypassing the cache
 
 // Strides of one tensor within a strip.
 struct Strides {
@@ -19,10 +19,10 @@ struct Strides {
 // A strip of neighbouring columns of one row of strips: where it lies and how it is vectorised.
 struct Strip {
   Offsets first;
-  Dim axis, lane;           // the problem's, lanes possibly turned around
-  std::int64_t width;       // columns
-  std::int64_t padded;      // to whole vectors
-  int variant;              // of the column kernel
+  Dim axis, lane;       // the problem's, lanes possibly turned around
+  std::int64_t width;   // columns
+  std::int64_t padded;  // to whole vectors
+  int variant;          // of the column kernel
 };
 
 struct StripBuffers {
@@ -62,8 +62,8 @@ int choose_variant(const OpKernels& kernel, std::int64_t width, std::int64_t& pa
 struct Columns {
   const Context& c;
   const Problem& p;
-  const Dim& lanes;          // the dimension of the columns
-  std::int64_t strips;       // per row of strips
+  const Dim& lanes;     // the dimension of the columns
+  std::int64_t strips;  // per row of strips
   std::int64_t units;
   int levels;
 
@@ -121,7 +121,8 @@ struct Columns {
   // ---- Staging ----
 
   // Loads `steps` lines of one tensor into planes of `padded` values a line.
-  void load_lines(DType dtype, const char* from, Strides by, std::int64_t steps, const Strip& s, StripBuffers& b, void* const planes[]) const {
+  void load_lines(DType dtype, const char* from, Strides by, std::int64_t steps, const Strip& s, StripBuffers& b,
+                  void* const planes[]) const {
     const auto load = c.load(dtype);
     const auto line_of = [&](void* const* to, std::int64_t line, std::int64_t pitch) {
       std::array<void*, kMaxPlanes> planes_at{};
@@ -131,12 +132,16 @@ struct Columns {
     if (std::abs(by.lane) == 1 && by.axis == s.width * by.lane) {  // one run of memory
       if (s.width == s.padded) return load(from, by.lane, steps * s.width, planes);
       load(from, by.lane, steps * s.width, b.packed.at);
-      for (int k = 0; k < c.input_planes; ++k) c.stage.repitch(b.packed.at[k], s.width, planes[k], s.padded, steps, s.width, c.kernel.lane_bytes);
+      for (int k = 0; k < c.input_planes; ++k)
+        c.stage.repitch(b.packed.at[k], s.width, planes[k], s.padded, steps, s.width, c.kernel.lane_bytes);
     } else if (std::abs(by.axis) == 1 && std::abs(by.lane) > 1) {  // columns are contiguous
-      for (std::int64_t j = 0; j < s.width; ++j) load(from + j * by.lane * bytes(dtype), by.axis, steps, line_of(b.packed.at, j, steps).data());
-      for (int k = 0; k < c.input_planes; ++k) c.stage.transpose(b.packed.at[k], steps, planes[k], s.padded, s.width, steps, c.kernel.lane_bytes);
+      for (std::int64_t j = 0; j < s.width; ++j)
+        load(from + j * by.lane * bytes(dtype), by.axis, steps, line_of(b.packed.at, j, steps).data());
+      for (int k = 0; k < c.input_planes; ++k)
+        c.stage.transpose(b.packed.at[k], steps, planes[k], s.padded, s.width, steps, c.kernel.lane_bytes);
     } else {
-      for (std::int64_t i = 0; i < steps; ++i) load(from + i * by.axis * bytes(dtype), by.lane, s.width, line_of(planes, i, s.padded).data());
+      for (std::int64_t i = 0; i < steps; ++i)
+        load(from + i * by.axis * bytes(dtype), by.lane, s.width, line_of(planes, i, s.padded).data());
     }
   }
 
@@ -172,10 +177,12 @@ struct Columns {
     const std::int64_t size = bytes(p.out_dtype);
     if (std::abs(by.lane) == 1 && by.axis == s.width * by.lane) {
       if (s.width == s.padded) return store(tile, to, by.lane, steps * s.width, c.plan.streaming);
-      for (int k = 0; k < c.input_planes; ++k) c.stage.repitch(tile[k], s.padded, b.packed.at[k], s.width, steps, s.width, c.kernel.lane_bytes);
+      for (int k = 0; k < c.input_planes; ++k)
+        c.stage.repitch(tile[k], s.padded, b.packed.at[k], s.width, steps, s.width, c.kernel.lane_bytes);
       store(b.packed.at, to, by.lane, steps * s.width, c.plan.streaming);
     } else if (std::abs(by.axis) == 1 && std::abs(by.lane) > 1) {
-      for (int k = 0; k < c.input_planes; ++k) c.stage.transpose(tile[k], s.padded, b.packed.at[k], steps, steps, s.width, c.kernel.lane_bytes);
+      for (int k = 0; k < c.input_planes; ++k)
+        c.stage.transpose(tile[k], s.padded, b.packed.at[k], steps, steps, s.width, c.kernel.lane_bytes);
       for (std::int64_t j = 0; j < s.width; ++j) {
         const void* line[kMaxPlanes];
         for (int k = 0; k < c.input_planes; ++k) line[k] = lane(c, b.packed.at[k], j * steps);
@@ -200,7 +207,8 @@ struct Columns {
     Value value;
     for (std::int64_t j = 0; j < s.padded; ++j) {
       if (j == 0 || (j < s.width && s.lane.initial != 0)) c.load_start(column, value);
-      for (int k = 0; k < c.planes; ++k) std::memcpy(lane(c, b.edge.at[k], j), value.plane(k), static_cast<std::size_t>(c.kernel.lane_bytes));
+      for (int k = 0; k < c.planes; ++k)
+        std::memcpy(lane(c, b.edge.at[k], j), value.plane(k), static_cast<std::size_t>(c.kernel.lane_bytes));
       column.add(s.lane, 1);
     }
     for (int k = 0; k < c.planes; ++k) start[k] = b.edge.at[k];
@@ -208,7 +216,8 @@ struct Columns {
   }
 
   // Walks steps [first, first + n) with the state at `first`; without `store`, only the state.
-  void walk(const Strip& s, std::int64_t first, std::int64_t n, std::int64_t position, void* state, bool has_start, bool store, StripBuffers& b) const {
+  void walk(const Strip& s, std::int64_t first, std::int64_t n, std::int64_t position, void* state, bool has_start, bool store,
+            StripBuffers& b) const {
     ColumnArgs a = args(s, state, position);
     a.has_start = has_start;
     const bool in_direct = direct(s);
@@ -277,7 +286,8 @@ void run_split_columns(const Context& c) {
     StripBuffers b(c, columns.widest(), columns.levels);
     Planes totals;
     const auto memory = std::make_unique<unsigned char[]>(planes_bytes(c.kernel, columns.widest()));
-    for (int k = 0; k < c.planes; ++k) totals.at[k] = memory.get() + static_cast<std::size_t>(k) * Scratch::padded(Planes::bytes(c.kernel, columns.widest()));
+    for (int k = 0; k < c.planes; ++k)
+      totals.at[k] = memory.get() + static_cast<std::size_t>(k) * Scratch::padded(Planes::bytes(c.kernel, columns.widest()));
     for (std::int64_t ticket; tickets.take(ticket);) {
       const Strip s = columns.strip(ticket / tiles);
       const std::int64_t tile = ticket % tiles, first = tile * kChunk, n = std::min(kChunk, p.n - first);

@@ -34,7 +34,9 @@ struct Offsets {
   }
 };
 
-inline const char* at(const void* data, DType dtype, std::int64_t elements) { return static_cast<const char*>(data) + elements * bytes(dtype); }
+inline const char* at(const void* data, DType dtype, std::int64_t elements) {
+  return static_cast<const char*>(data) + elements * bytes(dtype);
+}
 inline char* at(void* data, DType dtype, std::int64_t elements) { return static_cast<char*>(data) + elements * bytes(dtype); }
 
 struct Context {
@@ -42,13 +44,13 @@ struct Context {
   const Plan& plan;
   const OpKernels& kernel;
   const StageKernels& stage;
-  int planes;         // of an element
-  int input_planes;   // of one input
-  int out_plane;      // the first plane of the result (a pair's second number)
-  bool has_start;     // rows start from a value; false: the recurrence without an initial one
-  bool first_shown;   // R(0) is not the start's own value but the shown identity
-  Value identity;     // inside
-  Value shown;        // what an empty prefix and a masked-out element show
+  int planes;        // of an element
+  int input_planes;  // of one input
+  int out_plane;     // the first plane of the result (a pair's second number)
+  bool has_start;    // rows start from a value; false: the recurrence without an initial one
+  bool first_shown;  // R(0) is not the start's own value but the shown identity
+  Value identity;    // inside
+  Value shown;       // what an empty prefix and a masked-out element show
 
   Context(const Problem& problem, const Plan& chosen);
 
@@ -103,7 +105,9 @@ inline std::size_t planes_bytes(const OpKernels& kernel, std::int64_t n) {
 }
 
 // One plane's address `steps` values further.
-inline void* lane(const Context& c, void* plane, std::int64_t steps) { return plane ? static_cast<char*>(plane) + steps * c.kernel.lane_bytes : nullptr; }
+inline void* lane(const Context& c, void* plane, std::int64_t steps) {
+  return plane ? static_cast<char*>(plane) + steps * c.kernel.lane_bytes : nullptr;
+}
 
 // Hands out numbers 0 to count - 1, each once.
 class Tickets {

@@ -38,7 +38,9 @@ std::int64_t cache_bytes(int level) {
   return 0;
 }
 
-int ceil_cores(double quota, double period) { return quota > 0 && period > 0 ? std::max(1, static_cast<int>((quota + period - 1) / period)) : 0; }
+int ceil_cores(double quota, double period) {
+  return quota > 0 && period > 0 ? std::max(1, static_cast<int>((quota + period - 1) / period)) : 0;
+}
 
 // The process's own group in the v2 hierarchy, and every group above it: the smallest quota counts.
 int quota_v2() {
@@ -61,7 +63,8 @@ int quota_v2() {
 
 int quota_v1() {
   const std::string folder = "/sys/fs/cgroup/cpu/";
-  return ceil_cores(std::atof(first_line(folder + "cpu.cfs_quota_us").c_str()), std::atof(first_line(folder + "cpu.cfs_period_us").c_str()));
+  return ceil_cores(std::atof(first_line(folder + "cpu.cfs_quota_us").c_str()),
+                    std::atof(first_line(folder + "cpu.cfs_period_us").c_str()));
 }
 
 struct Caches {

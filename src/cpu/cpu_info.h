@@ -6,10 +6,10 @@
 namespace cumulus::cpu {
 
 struct CpuInfo {
-  int cores;                 // this thread's affinity mask, lowered to the cgroup's CPU quota
-  std::int64_t l1, l2, l3;   // data cache sizes in bytes, as seen by one core (l3: shared)
-  int vector_bytes;          // of the SIMD target in use
-  const char* simd;          // "SSE4", "AVX2", "AVX3", "NEON"
+  int cores;                // this thread's affinity mask, lowered to the cgroup's CPU quota
+  std::int64_t l1, l2, l3;  // data cache sizes in bytes, as seen by one core (l3: shared)
+  int vector_bytes;         // of the SIMD target in use
+  const char* simd;         // "SSE4", "AVX2", "AVX3", "NEON"
 };
 
 // Caches and target are read once; cores are read anew at each call.

@@ -28,11 +28,11 @@ constexpr int levels_for(std::int64_t n) {
 // R(i) contributed by that level and those above. All in the carry type; every slot is 8 bytes wide.
 struct Carry {
   std::int64_t chunks = 0;
-  int levels = 0;           // in use so far
-  bool has_start = false;   // false: the recurrence without an initial value starts from nothing
-  int segments = 0;         // done of the chunk that is under way
+  int levels = 0;          // in use so far
+  bool has_start = false;  // false: the recurrence without an initial value starts from nothing
+  int segments = 0;        // done of the chunk that is under way
   std::int64_t* slots = nullptr;
-  void* chunk = nullptr;    // kChunkStateBytes, aligned to vectors: level 2's counter between two calls inside a chunk
+  void* chunk = nullptr;  // kChunkStateBytes, aligned to vectors: level 2's counter between two calls inside a chunk
 
   // start[planes], then per level: value[planes], left[5][planes]
   static constexpr std::int64_t slots_for(int planes, int levels) { return planes * (1 + 6 * std::int64_t{levels}); }
@@ -56,17 +56,17 @@ struct Drain {
 
 struct RowArgs {
   const void* in[kMaxPlanes];
-  void* out[kMaxPlanes];              // a null plane is not stored
-  bool in_backward, out_backward;     // the pointers stand at the first element and memory goes down from there
-  std::int64_t n;                     // elements, starting at a segment; only a row's last call may end inside one
+  void* out[kMaxPlanes];           // a null plane is not stored
+  bool in_backward, out_backward;  // the pointers stand at the first element and memory goes down from there
+  std::int64_t n;                  // elements, starting at a segment; only a row's last call may end inside one
   bool exclusive;
-  bool streaming;                     // out is aligned to vectors and bypasses the cache
-  const void* shown[kMaxPlanes];      // exclusive: what the very first element shows instead of R(0), or null
-  Carry* carry;                       // advanced by n
-  void* end[kMaxPlanes];              // receives R at the end of this call
-  std::int64_t rows;                  // whole rows, all from `start`; 1 where `carry` comes from an earlier call
+  bool streaming;                                          // out is aligned to vectors and bypasses the cache
+  const void* shown[kMaxPlanes];                           // exclusive: what the very first element shows instead of R(0), or null
+  Carry* carry;                                            // advanced by n
+  void* end[kMaxPlanes];                                   // receives R at the end of this call
+  std::int64_t rows;                                       // whole rows, all from `start`; 1 where `carry` comes from an earlier call
   std::int64_t in_step[kMaxPlanes], out_step[kMaxPlanes];  // elements from row to row
-  const void* const* start;           // rows > 1: accumulators, or null for nothing
+  const void* const* start;                                // rows > 1: accumulators, or null for nothing
   Prefetch prefetch[kPrefetches];
   Drain drain;
 };
@@ -74,19 +74,19 @@ struct RowArgs {
 struct ShortRowsArgs {
   const void* in[kMaxPlanes];  // rows padded to 4 << quads_log2 elements
   void* out[kMaxPlanes];
-  std::int64_t segments;           // of 128 elements; both buffers hold that much
-  int quads_log2;                  // 0 to 5
+  std::int64_t segments;  // of 128 elements; both buffers hold that much
+  int quads_log2;         // 0 to 5
   bool exclusive;
   bool streaming;
-  const void* start[kMaxPlanes];   // one value per row if start_per_row, else one; null: the row starts from nothing
+  const void* start[kMaxPlanes];  // one value per row if start_per_row, else one; null: the row starts from nothing
   bool start_per_row;
-  const void* shown[kMaxPlanes];   // as in RowArgs
+  const void* shown[kMaxPlanes];  // as in RowArgs
 };
 
 // Columns are walked together, a vector of them at a time. The state between calls lives in `state` (see column_bytes).
 struct ColumnArgs {
   const void* in[kMaxPlanes];
-  void* out[kMaxPlanes];  // all null: only the state is advanced
+  void* out[kMaxPlanes];               // all null: only the state is advanced
   std::int64_t in_stride, out_stride;  // elements from one step to the next
   std::int64_t n;                      // steps; a multiple of 4 except in a column's last call
   std::int64_t width;                  // columns: a multiple of the kernel's lanes
@@ -96,18 +96,18 @@ struct ColumnArgs {
   bool has_start;
   const void* shown[kMaxPlanes];  // exclusive: what step 0 shows, one value for all columns, or null
   void* state;
-  int levels;                     // capacity of each column's carry
+  int levels;  // capacity of each column's carry
 };
 
 struct OpKernels {
   int planes;
-  int lane_bytes;                 // one plane's element
-  int lanes;                      // of a full vector
-  int column_lanes[3];            // widths for which a column kernel exists: full vectors, halves, quarters (0: none)
+  int lane_bytes;       // one plane's element
+  int lanes;            // of a full vector
+  int column_lanes[3];  // widths for which a column kernel exists: full vectors, halves, quarters (0: none)
 
-  void (*carry_start)(Carry& carry, const void* const start[]);  // start: accumulators, or null for nothing
+  void (*carry_start)(Carry& carry, const void* const start[]);                       // start: accumulators, or null for nothing
   void (*carry_push)(Carry& carry, const void* const totals[], std::int64_t chunks);  // appends chunk totals
-  void (*carry_value)(const Carry& carry, void* const value[]);  // R at the carry's position, in the accumulator
+  void (*carry_value)(const Carry& carry, void* const value[]);                       // R at the carry's position, in the accumulator
 
   void (*scan)(RowArgs& args);
   void (*chunk_totals)(const void* const in[], bool backward, std::int64_t chunks, void* const totals[]);
@@ -120,7 +120,7 @@ struct OpKernels {
   void (*column_end)(const ColumnArgs& args, void* const end[]);  // R at the position args.position: [plane][width]
   // For an axis split over threads: totals of the chunk that a call has just ended, and their hand-over to another state
   // that stands at that chunk's start.
-  void (*column_totals)(const ColumnArgs& args, void* const totals[]);  // [plane][width]
+  void (*column_totals)(const ColumnArgs& args, void* const totals[]);      // [plane][width]
   void (*column_push)(const ColumnArgs& args, const void* const totals[]);  // [plane][width]
 };
 

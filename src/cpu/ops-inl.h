@@ -27,21 +27,53 @@ struct Tuple {
 template <DType acc>
 struct Number;
 template <>
-struct Number<DType::f32> { using Lane = float; using Wide = double; static constexpr int kPlanes = 1; };
+struct Number<DType::f32> {
+  using Lane = float;
+  using Wide = double;
+  static constexpr int kPlanes = 1;
+};
 template <>
-struct Number<DType::f64> { using Lane = double; using Wide = double; static constexpr int kPlanes = 1; };
+struct Number<DType::f64> {
+  using Lane = double;
+  using Wide = double;
+  static constexpr int kPlanes = 1;
+};
 template <>
-struct Number<DType::i32> { using Lane = std::int32_t; using Wide = std::int32_t; static constexpr int kPlanes = 1; };
+struct Number<DType::i32> {
+  using Lane = std::int32_t;
+  using Wide = std::int32_t;
+  static constexpr int kPlanes = 1;
+};
 template <>
-struct Number<DType::i64> { using Lane = std::int64_t; using Wide = std::int64_t; static constexpr int kPlanes = 1; };
+struct Number<DType::i64> {
+  using Lane = std::int64_t;
+  using Wide = std::int64_t;
+  static constexpr int kPlanes = 1;
+};
 template <>
-struct Number<DType::u32> { using Lane = std::uint32_t; using Wide = std::uint32_t; static constexpr int kPlanes = 1; };
+struct Number<DType::u32> {
+  using Lane = std::uint32_t;
+  using Wide = std::uint32_t;
+  static constexpr int kPlanes = 1;
+};
 template <>
-struct Number<DType::u64> { using Lane = std::uint64_t; using Wide = std::uint64_t; static constexpr int kPlanes = 1; };
+struct Number<DType::u64> {
+  using Lane = std::uint64_t;
+  using Wide = std::uint64_t;
+  static constexpr int kPlanes = 1;
+};
 template <>
-struct Number<DType::c64> { using Lane = float; using Wide = double; static constexpr int kPlanes = 2; };
+struct Number<DType::c64> {
+  using Lane = float;
+  using Wide = double;
+  static constexpr int kPlanes = 2;
+};
 template <>
-struct Number<DType::c128> { using Lane = double; using Wide = double; static constexpr int kPlanes = 2; };
+struct Number<DType::c128> {
+  using Lane = double;
+  using Wide = double;
+  static constexpr int kPlanes = 2;
+};
 
 // Complex product by the plain formula, every operation rounded.
 template <class D>

@@ -190,7 +190,8 @@ struct RowKernel {
     bool backward, streaming, exclusive;
   };
   template <class M>
-  static HWY_INLINE void Emit(const To& to, std::int64_t at, V (&s)[4], V e, V next, bool any_bare, M bare, bool any_shown, M show, V shown) {
+  static HWY_INLINE void Emit(const To& to, std::int64_t at, V (&s)[4], V e, V next, bool any_bare, M bare, bool any_shown, M show,
+                              V shown) {
     const D d;
     V r[4];
     for (int j = 0; j < 3; ++j) r[j] = O::Combine(d, e, s[j]);
@@ -350,8 +351,8 @@ struct RowKernel {
   }
 
   // Fewer than 128 elements end a row: the same segment through a padded copy. Padding only follows, so it reaches no result.
-  static HWY_NOINLINE void Tail(const RowArgs& args, const T* const* in, T* const* out, std::int64_t at, std::int64_t n, bool present, V base,
-                                const T* shown, T* end) {
+  static HWY_NOINLINE void Tail(const RowArgs& args, const T* const* in, T* const* out, std::int64_t at, std::int64_t n, bool present,
+                                V base, const T* shown, T* end) {
     alignas(64) T padded[K][kSegment];
     alignas(64) T result[K][kSegment];
     const T* from[K];

@@ -46,7 +46,8 @@ struct RowBuffers {
 // ordinary stores. A reversed row (`step` -1) is laid from high addresses to low ones.
 class Outlet {
  public:
-  Outlet(RowBuffers& buffers, char* first, std::int64_t size, std::int64_t step) : buffers_(buffers), next_(step > 0 ? first : first + size), step_(step) {}
+  Outlet(RowBuffers& buffers, char* first, std::int64_t size, std::int64_t step)
+      : buffers_(buffers), next_(step > 0 ? first : first + size), step_(step) {}
 
   // Where the next `bytes` bytes are to be laid: the lowest address.
   char* lay(std::int64_t bytes) {
@@ -81,7 +82,7 @@ class Outlet {
   static std::int64_t address(const char* p) { return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p)); }
 
   RowBuffers& buffers_;
-  char* next_;           // where the next piece begins (step -1: ends) in memory
+  char* next_;  // where the next piece begins (step -1: ends) in memory
   std::int64_t step_;
   char* low_ = nullptr;  // what is laid: its lowest address in memory, its place in the bounce buffer, its bytes
   char* laid_ = nullptr;
@@ -114,7 +115,8 @@ void prefetch_from(const Context& c, const Offsets& row, std::int64_t first, Row
   const std::int64_t size = bytes(p.in_dtype);
   args.prefetch[0] = {c.in(0, row.in + first * p.axis.in), p.axis.in * size * kSegment};
   if (inputs(p.op) == 2) args.prefetch[1] = {c.in(1, row.in2 + first * p.axis.in2), p.axis.in2 * size * kSegment};
-  if (p.masked()) args.prefetch[2] = {at(p.mask, p.mask_dtype, row.mask + first * p.axis.mask), p.axis.mask * bytes(p.mask_dtype) * kSegment};
+  if (p.masked())
+    args.prefetch[2] = {at(p.mask, p.mask_dtype, row.mask + first * p.axis.mask), p.axis.mask * bytes(p.mask_dtype) * kSegment};
   for (Prefetch& ahead : args.prefetch)
     if (std::abs(ahead.step) > kMaxPrefetchStep) ahead = {};  // gathered elements: too many lines to ask for
 }
@@ -158,7 +160,8 @@ void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::in
   // Else pieces pass through a buffer, small enough to stay in the first cache.
   const std::int64_t size = bytes(p.out_dtype);
   const bool bypass = c.plan.streaming && std::abs(p.axis.out) == 1;
-  const bool converts = std::abs(p.axis.out) != 1 || (c.plan.staged && p.axis.out != 1) || family(p.kernel) == Family::complex || size != c.kernel.lane_bytes;
+  const bool converts =
+      std::abs(p.axis.out) != 1 || (c.plan.staged && p.axis.out != 1) || family(p.kernel) == Family::complex || size != c.kernel.lane_bytes;
   const auto store = c.store(p.out_dtype);
   Outlet outlet(*buffers, c.out(row.out + first * p.axis.out), size, p.axis.out);
   carry.chunk = buffers->chunk_state;
@@ -346,7 +349,7 @@ struct Batch {
 struct ShortRows {
   const Context& c;
   const Problem& p;
-  std::int64_t pitch;        // of padded rows
+  std::int64_t pitch;  // of padded rows
   int quads_log2 = 0;
   std::int64_t tile_rows;
   bool start_per_row;
@@ -361,7 +364,12 @@ struct ShortRows {
   }
 
   explicit ShortRows(const Context& context)
-      : c(context), p(context.p), pitch(pitch_of(p)), tile_rows(kChunk / pitch), start_per_row(per_row(p)), scratch(4 * planes_bytes(c.kernel, kChunk)) {
+      : c(context),
+        p(context.p),
+        pitch(pitch_of(p)),
+        tile_rows(kChunk / pitch),
+        start_per_row(per_row(p)),
+        scratch(4 * planes_bytes(c.kernel, kChunk)) {
     while ((4 << quads_log2) < pitch) ++quads_log2;
     for (Planes* planes : {&packed, &padded, &factors, &starts}) planes->take(scratch, c.kernel, kChunk);
   }
@@ -410,7 +418,8 @@ struct ShortRows {
     if (contiguous(b.step.out, p.axis.out, p.n_out)) {
       void* const* from = padded.at;
       if (p.n_out != pitch) {
-        for (int k = c.out_plane; k < c.planes; ++k) c.stage.repitch(padded.at[k], pitch, packed.at[k], p.n_out, b.rows, p.n_out, c.kernel.lane_bytes);
+        for (int k = c.out_plane; k < c.planes; ++k)
+          c.stage.repitch(padded.at[k], pitch, packed.at[k], p.n_out, b.rows, p.n_out, c.kernel.lane_bytes);
         from = packed.at;
       }
       store(from + c.out_plane, c.out(b.first.out), p.axis.out, b.rows * p.n_out, c.plan.streaming);
@@ -423,7 +432,8 @@ struct ShortRows {
     }
     if (p.total_dtype == DType::none) return;
     const std::int64_t end = p.kind == Kind::inclusive ? p.n - 1 : p.n;
-    for (int k = c.out_plane; k < c.planes; ++k) c.stage.repitch(lane(c, padded.at[k], end), pitch, packed.at[k], 1, b.rows, 1, c.kernel.lane_bytes);
+    for (int k = c.out_plane; k < c.planes; ++k)
+      c.stage.repitch(lane(c, padded.at[k], end), pitch, packed.at[k], 1, b.rows, 1, c.kernel.lane_bytes);
     c.store(p.total_dtype)(packed.at + c.out_plane, at(p.total, p.total_dtype, b.first.total), b.step.total, b.rows, false);
   }
 
@@ -487,7 +497,8 @@ struct ShortRows {
 void run_short_rows(const Context& c) {
   const Problem& p = c.p;
   const std::int64_t tile_rows = kChunk / ShortRows::pitch_of(p);
-  const std::int64_t batch = std::max<std::int64_t>(1, 4 * kTicketBytes / bytes(p.in_dtype) / std::max<std::int64_t>(1, p.n) / tile_rows) * tile_rows;
+  const std::int64_t batch =
+      std::max<std::int64_t>(1, 4 * kTicketBytes / bytes(p.in_dtype) / std::max<std::int64_t>(1, p.n) / tile_rows) * tile_rows;
   Tickets tickets((p.rows + batch - 1) / batch);
   const auto work = [&](int) {
     ShortRows rows(c);

@@ -21,12 +21,16 @@ void put(Value& value, int plane, T x) {
 void put_number(Value& value, int plane, DType kernel, double x) {
   switch (kernel) {
     case DType::f32:
-    case DType::c64: return put(value, plane, static_cast<float>(x));
+    case DType::c64:
+      return put(value, plane, static_cast<float>(x));
     case DType::f64:
-    case DType::c128: return put(value, plane, x);
+    case DType::c128:
+      return put(value, plane, x);
     case DType::i32:
-    case DType::u32: return put(value, plane, static_cast<std::int32_t>(x));
-    default: return put(value, plane, static_cast<std::int64_t>(x));
+    case DType::u32:
+      return put(value, plane, static_cast<std::int32_t>(x));
+    default:
+      return put(value, plane, static_cast<std::int64_t>(x));
   }
 }
 
@@ -37,16 +41,26 @@ void put_limit(Value& value, DType acc, bool least) {
     else put(value, 0, least ? static_cast<std::uint32_t>(low) : static_cast<std::uint32_t>(high));
   };
   switch (acc) {
-    case DType::f32: return put(value, 0, least ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::infinity());
-    case DType::f64: return put(value, 0, least ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity());
-    case DType::i8: return integer(INT8_MIN, INT8_MAX);
-    case DType::i16: return integer(INT16_MIN, INT16_MAX);
-    case DType::i32: return integer(INT32_MIN, INT32_MAX);
-    case DType::i64: return integer(INT64_MIN, INT64_MAX);
-    case DType::u8: return integer(0u, UINT8_MAX);
-    case DType::u16: return integer(0u, UINT16_MAX);
-    case DType::u32: return integer(0u, UINT32_MAX);
-    default: return integer(std::uint64_t{0}, UINT64_MAX);
+    case DType::f32:
+      return put(value, 0, least ? -std::numeric_limits<float>::infinity() : std::numeric_limits<float>::infinity());
+    case DType::f64:
+      return put(value, 0, least ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity());
+    case DType::i8:
+      return integer(INT8_MIN, INT8_MAX);
+    case DType::i16:
+      return integer(INT16_MIN, INT16_MAX);
+    case DType::i32:
+      return integer(INT32_MIN, INT32_MAX);
+    case DType::i64:
+      return integer(INT64_MIN, INT64_MAX);
+    case DType::u8:
+      return integer(0u, UINT8_MAX);
+    case DType::u16:
+      return integer(0u, UINT16_MAX);
+    case DType::u32:
+      return integer(0u, UINT32_MAX);
+    default:
+      return integer(std::uint64_t{0}, UINT64_MAX);
   }
 }
 
@@ -170,12 +184,18 @@ void run(const Problem& p, const Plan& plan) {
   const FpEnvironment environment;
   const Context context(p, plan);
   switch (plan.algorithm) {
-    case Algorithm::none: return run_none(context);
-    case Algorithm::short_rows: return run_short_rows(context);
-    case Algorithm::rows: return run_rows(context);
-    case Algorithm::split_rows: return run_split_rows(context);
-    case Algorithm::columns: return run_columns(context);
-    case Algorithm::split_columns: return run_split_columns(context);
+    case Algorithm::none:
+      return run_none(context);
+    case Algorithm::short_rows:
+      return run_short_rows(context);
+    case Algorithm::rows:
+      return run_rows(context);
+    case Algorithm::split_rows:
+      return run_split_rows(context);
+    case Algorithm::columns:
+      return run_columns(context);
+    case Algorithm::split_columns:
+      return run_split_columns(context);
   }
 }
 

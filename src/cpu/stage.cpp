@@ -147,7 +147,8 @@ void Load(const void* from_, std::int64_t stride, std::int64_t n, void* const pl
 // ---- Stores ----
 
 template <DType acc, DType to>
-HWY_INLINE void Convert(const void* const planes[], std::int64_t at, typename Memory<to>::Type* HWY_RESTRICT out, std::int64_t stride, std::int64_t n) {
+HWY_INLINE void Convert(const void* const planes[], std::int64_t at, typename Memory<to>::Type* HWY_RESTRICT out, std::int64_t stride,
+                        std::int64_t n) {
   using Lane = typename Number<acc>::Lane;
   if constexpr (family(acc) == Family::complex) {
     const auto* HWY_RESTRICT re = static_cast<const Lane*>(planes[0]) + at;
@@ -266,7 +267,8 @@ void Repitch(const void* from_, std::int64_t from_pitch, void* to_, std::int64_t
 }
 
 template <class U>
-void TransposeOf(const U* HWY_RESTRICT from, std::int64_t from_pitch, U* HWY_RESTRICT to, std::int64_t to_pitch, std::int64_t rows, std::int64_t columns) {
+void TransposeOf(const U* HWY_RESTRICT from, std::int64_t from_pitch, U* HWY_RESTRICT to, std::int64_t to_pitch, std::int64_t rows,
+                 std::int64_t columns) {
   constexpr std::int64_t kTile = 64 / sizeof(U);
   std::int64_t r = 0;
   for (; r + kTile <= rows; r += kTile) {
@@ -296,8 +298,10 @@ void TransposeOf(const U* HWY_RESTRICT from, std::int64_t from_pitch, U* HWY_RES
     for (std::int64_t c = 0; c < columns; ++c) to[c * to_pitch + r] = from[r * from_pitch + c];
 }
 
-void Transpose(const void* from, std::int64_t from_pitch, void* to, std::int64_t to_pitch, std::int64_t rows, std::int64_t columns, int bytes) {
-  if (bytes == 4) TransposeOf(static_cast<const std::uint32_t*>(from), from_pitch, static_cast<std::uint32_t*>(to), to_pitch, rows, columns);
+void Transpose(const void* from, std::int64_t from_pitch, void* to, std::int64_t to_pitch, std::int64_t rows, std::int64_t columns,
+               int bytes) {
+  if (bytes == 4)
+    TransposeOf(static_cast<const std::uint32_t*>(from), from_pitch, static_cast<std::uint32_t*>(to), to_pitch, rows, columns);
   else TransposeOf(static_cast<const std::uint64_t*>(from), from_pitch, static_cast<std::uint64_t*>(to), to_pitch, rows, columns);
 }
 
@@ -369,22 +373,33 @@ void load_scalar_as(const void* value, DType result, void* const planes[]) {
   switch (result) {
     case DType::f16:
     case DType::bf16:
-    case DType::f32: return put(static_cast<float>(real), 0);
-    case DType::f64: return put(static_cast<double>(real), 0);
-    case DType::c64: return put(static_cast<float>(real), 0), put(static_cast<float>(imaginary), 1);
-    case DType::c128: return put(static_cast<double>(real), 0), put(static_cast<double>(imaginary), 1);
-    default: break;
+    case DType::f32:
+      return put(static_cast<float>(real), 0);
+    case DType::f64:
+      return put(static_cast<double>(real), 0);
+    case DType::c64:
+      return put(static_cast<float>(real), 0), put(static_cast<float>(imaginary), 1);
+    case DType::c128:
+      return put(static_cast<double>(real), 0), put(static_cast<double>(imaginary), 1);
+    default:
+      break;
   }
   if constexpr (family(from) != Family::real && family(from) != Family::complex) {
     const auto integer = static_cast<std::uint64_t>(from == DType::boolean ? x != 0 : x);
     switch (result) {
-      case DType::i8: return put(static_cast<std::int32_t>(static_cast<std::int8_t>(integer)), 0);
-      case DType::i16: return put(static_cast<std::int32_t>(static_cast<std::int16_t>(integer)), 0);
-      case DType::u8: return put(static_cast<std::int32_t>(static_cast<std::uint8_t>(integer)), 0);
-      case DType::u16: return put(static_cast<std::int32_t>(static_cast<std::uint16_t>(integer)), 0);
+      case DType::i8:
+        return put(static_cast<std::int32_t>(static_cast<std::int8_t>(integer)), 0);
+      case DType::i16:
+        return put(static_cast<std::int32_t>(static_cast<std::int16_t>(integer)), 0);
+      case DType::u8:
+        return put(static_cast<std::int32_t>(static_cast<std::uint8_t>(integer)), 0);
+      case DType::u16:
+        return put(static_cast<std::int32_t>(static_cast<std::uint16_t>(integer)), 0);
       case DType::i32:
-      case DType::u32: return put(static_cast<std::uint32_t>(integer), 0);
-      default: return put(integer, 0);
+      case DType::u32:
+        return put(static_cast<std::uint32_t>(integer), 0);
+      default:
+        return put(integer, 0);
     }
   }
 }
@@ -396,9 +411,11 @@ const StageKernels& stage_kernels() { return *find_stage(current_target()); }
 void load_scalar(DType from, const void* value, DType result, void* const planes[]) {
   switch (from) {
 #define CUMULUS_DTYPE(name, text, number, bytes, family) \
-  case DType::name: return load_scalar_as<DType::name>(value, result, planes);
+  case DType::name:                                      \
+    return load_scalar_as<DType::name>(value, result, planes);
 #include "cumulus/list.inc"
-    case DType::none: return;
+    case DType::none:
+      return;
   }
 }
 

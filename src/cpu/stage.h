@@ -31,7 +31,8 @@ struct StageKernels {
   void (*repitch)(const void* from, std::int64_t from_pitch, void* to, std::int64_t to_pitch, std::int64_t rows, std::int64_t n, int bytes);
 
   // to[c][r] = from[r][c] for values of `bytes` (4 or 8).
-  void (*transpose)(const void* from, std::int64_t from_pitch, void* to, std::int64_t to_pitch, std::int64_t rows, std::int64_t columns, int bytes);
+  void (*transpose)(const void* from, std::int64_t from_pitch, void* to, std::int64_t to_pitch, std::int64_t rows, std::int64_t columns,
+                    int bytes);
 
   // A copy that bypasses the cache; any alignment.
   void (*stream_copy)(void* to, const void* from, std::size_t bytes);

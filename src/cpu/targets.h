@@ -27,11 +27,12 @@
 #endif
 
 // The body of a function with a parameter `target`: returns call, evaluated in that target's namespace, or {} if it is not compiled in.
-#define CUMULUS_ON_TARGET(target, call)                             \
-  switch (target) {                                                 \
-    CUMULUS_IF_AVX3(case Target::avx3 : return N_AVX3::call;)       \
-    CUMULUS_IF_AVX2(case Target::avx2 : return N_AVX2::call;)       \
-    CUMULUS_IF_SSE4(case Target::sse4 : return N_SSE4::call;)       \
-    CUMULUS_IF_NEON(case Target::neon : return N_NEON::call;)       \
-    default: return {};                                             \
+#define CUMULUS_ON_TARGET(target, call)                       \
+  switch (target) {                                           \
+    CUMULUS_IF_AVX3(case Target::avx3 : return N_AVX3::call;) \
+    CUMULUS_IF_AVX2(case Target::avx2 : return N_AVX2::call;) \
+    CUMULUS_IF_SSE4(case Target::sse4 : return N_SSE4::call;) \
+    CUMULUS_IF_NEON(case Target::neon : return N_NEON::call;) \
+    default:                                                  \
+      return {};                                              \
   }

@@ -4,11 +4,13 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
 
+#include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/partitioner.h>
 #include <oneapi/tbb/task.h>
@@ -37,8 +39,10 @@ bool in_openmp_region() {
   return in_parallel && in_parallel() != 0;
 }
 
-// One arena per thread count, made on first use and never destroyed: a scan may run while the process exits.
+// One arena per thread count, made on first use and never destroyed: a scan may run while the process exits. A count beyond
+// what oneTBB would ever serve is cut to it, or it would print a warning.
 tbb::task_arena& arena_of(int threads) {
+  threads = std::min(threads, static_cast<int>(tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)));
   static auto& mutex = *new std::mutex;
   static auto& arenas = *new std::map<int, std::unique_ptr<tbb::task_arena>>;
   static const int registered = pthread_atfork(nullptr, nullptr, [] { forked_child.store(true); });

@@ -8,6 +8,7 @@ ones from the same integer formula (bits_of below). A line is one scan:
 mask: none, select or multiply. initial: -, or dtype:value. hash covers every result, the samples are for people.
 A recurrence takes in2 from seed + 2; masks come from seed + 1.
 """
+
 import importlib.util
 import sys
 
@@ -18,12 +19,27 @@ order = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(order)
 np.seterr(all="ignore")
 
-NP = {"f16": np.float16, "bf16": np.float32, "f32": np.float32, "f64": np.float64, "bool": np.bool_, "c64": np.complex64, "c128": np.complex128}
+NP = {
+    "f16": np.float16,
+    "bf16": np.float32,
+    "f32": np.float32,
+    "f64": np.float64,
+    "bool": np.bool_,
+    "c64": np.complex64,
+    "c128": np.complex128,
+}
 NP.update({f"{s}{w}": getattr(np, f"{'u' if s == 'u' else ''}int{w}") for s in "iu" for w in (8, 16, 32, 64)})
 REAL, INTS, CPLX = ["f16", "bf16", "f32", "f64"], [f"{s}{w}" for s in "iu" for w in (8, 16, 32, 64)], ["c64", "c128"]
-FORMAT = {"f16": (11, 5, np.uint16), "bf16": (8, 8, np.uint16), "f32": (24, 8, np.uint32), "f64": (53, 11, np.uint64)}  # mantissa, exponent bits
+FORMAT = {
+    "f16": (11, 5, np.uint16),
+    "bf16": (8, 8, np.uint16),
+    "f32": (24, 8, np.uint32),
+    "f64": (53, 11, np.uint64),
+}  # mantissa, exponent bits
 PAIRS = [(t, t) for t in REAL + INTS + CPLX]
-PAIRS += [(a, b) for a in INTS + ["bool"] for b in ("i64", "u64", "f32", "f64") if a != b] + [(a, b) for a in REAL for b in ("f32", "f64") if a != b]
+PAIRS += [(a, b) for a in INTS + ["bool"] for b in ("i64", "u64", "f32", "f64") if a != b] + [
+    (a, b) for a in REAL for b in ("f32", "f64") if a != b
+]
 
 
 def mix(z):
@@ -112,17 +128,30 @@ def fill(name, t, seed, n):
         s, o = int(sign), int(ones)
         one_ = (2 ** (e - 1) - 1) * low
         table = [0, s, one_, s | one_, o, s | o, o | low >> 1, 1, s | 1, low - 1, low, s | low, o - 1, s | (o - 1), one_ + 1, one_ - low]
-        return np.where(h & np.uint64(15) == 0, from_bits(np.array(table, np.uint64)[(h >> np.uint64(8)) & np.uint64(15)], t), round_to(v, t))
+        return np.where(
+            h & np.uint64(15) == 0, from_bits(np.array(table, np.uint64)[(h >> np.uint64(8)) & np.uint64(15)], t), round_to(v, t)
+        )
     raise ValueError(name)
 
 
-INITIAL = {"real": ["f64:0.1", "f64:-3.7", "f32:1e30", "f64:-0.0"], "int": ["i64:-5", "i64:100000000007"], "complex": ["c128:0.1,-0.3", "f64:0.7"]}
+INITIAL = {
+    "real": ["f64:0.1", "f64:-3.7", "f32:1e30", "f64:-0.0"],
+    "int": ["i64:-5", "i64:100000000007"],
+    "complex": ["c128:0.1,-0.3", "f64:0.7"],
+}
 
 
 def initial_value(text, acc):
     t, v = text.split(":")
-    return NP[acc](complex(*map(float, v.split(","))) if t == "c128" else int(v) % 2**64 if t == "i64" and acc[0] == "u" and acc == "u64" else
-                   np.array(int(v)).astype(NP[acc]) if t == "i64" else NP[t](float(v)))
+    return NP[acc](
+        complex(*map(float, v.split(",")))
+        if t == "c128"
+        else int(v) % 2**64
+        if t == "i64" and acc[0] == "u" and acc == "u64"
+        else np.array(int(v)).astype(NP[acc])
+        if t == "i64"
+        else NP[t](float(v))
+    )
 
 
 def result(op, a, b, kind, reverse, mask, initial, name, n, seed):
@@ -157,12 +186,31 @@ def line(*case):
     all_ = np.concatenate([bits, tot])
     h = int(np.sum(mix(all_ + np.arange(1, len(all_) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)), dtype=np.uint64))
     at = sorted({0, len(bits) // 2, len(bits) - 1}) if len(bits) else []
-    print(op, a, b, kind, "reverse" if reverse else "forward", mask, initial, name, n, seed, "|", f"{h:016x}", ",".join(f"{v:x}" for v in tot.tolist()),
-          *(f"{k}:{int(bits[k]):x}" for k in at))
+    print(
+        op,
+        a,
+        b,
+        kind,
+        "reverse" if reverse else "forward",
+        mask,
+        initial,
+        name,
+        n,
+        seed,
+        "|",
+        f"{h:016x}",
+        ",".join(f"{v:x}" for v in tot.tolist()),
+        *(f"{k}:{int(bits[k]):x}" for k in at),
+    )
 
 
-FILLS = {"sum": ["uniform", "wide", "zeros", "tiny", "special"], "prod": ["near_one", "uniform", "tiny", "special"],
-         "max": ["wide", "zeros", "special", "tiny"], "min": ["wide", "zeros", "special", "tiny"], "recurrence": ["near_one", "uniform", "special"]}
+FILLS = {
+    "sum": ["uniform", "wide", "zeros", "tiny", "special"],
+    "prod": ["near_one", "uniform", "tiny", "special"],
+    "max": ["wide", "zeros", "special", "tiny"],
+    "min": ["wide", "zeros", "special", "tiny"],
+    "recurrence": ["near_one", "uniform", "special"],
+}
 
 
 def main():

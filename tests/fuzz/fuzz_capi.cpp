@@ -129,8 +129,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     args.out.strides = in.view.strides;
     out.inside = args.out.dtype == in.view.dtype && args.out.shape && out.shape == in.shape;
   }
-  if ((shape_of_call & 32) && initial.inside && shape_of_call & 4 && total.shape == initial.shape && total.view.dtype == initial.view.dtype &&
-      total.strides == initial.strides) {
+  if ((shape_of_call & 32) && initial.inside && shape_of_call & 4 && total.shape == initial.shape &&
+      total.view.dtype == initial.view.dtype && total.strides == initial.strides) {
     args.total.data = initial.view.data;
   }
 
