@@ -68,7 +68,8 @@ TEST_P(Environment, ChangesNoBitAndIsPutBack) {
             return s;
           }();
           const cumulus::ConstTensorView a = got.in.view(), b = got.in2.view();
-          const cumulus_scan_args args = cumulus::detail::to_c(a, got.in2 ? &b : nullptr, got.result(), spec);
+          const cumulus::TensorView result = got.result();  // args only points to the views
+          const cumulus_scan_args args = cumulus::detail::to_c(a, got.in2 ? &b : nullptr, result, spec);
           set_environment(given);
           status = static_cast<cumulus::Status>(cumulus_scan(&args));
           const std::uint64_t left = environment();

@@ -75,10 +75,14 @@ struct Context {
 // Offsets of row number `row`, the last dimension fastest. skip: a dimension to leave out (its index stays 0), or -1.
 Offsets offsets_of(const Problem& p, std::int64_t row, int skip = -1);
 
-// A block of 64-byte aligned memory cut into pieces; kept by the thread for its next call.
+// A block of 64-byte aligned memory cut into pieces; kept by the thread for its next call. One at a time on a thread.
 class Scratch {
  public:
   explicit Scratch(std::size_t bytes);
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
   template <class T = void>
   T* take(std::int64_t bytes) {
     unsigned char* piece = next_;

@@ -140,9 +140,10 @@ Offsets offsets_of(const Problem& p, std::int64_t row, int skip) {
 namespace {
 
 // The thread's block. Trivially destructible, because a scan may still run in a destructor at the thread's or process's end:
-// `ScratchOwner` frees the block when its turn comes, and whoever scans after that gets (and leaks) a last one.
+// `ScratchOwner` frees the block when its turn comes, and a scan after that frees its own.
 thread_local unsigned char* scratch_memory = nullptr;
 thread_local std::size_t scratch_size = 0;
+thread_local bool scratch_kept = true;
 
 void free_scratch() {
   ::operator delete[](scratch_memory, std::align_val_t{64});
@@ -151,10 +152,17 @@ void free_scratch() {
 }
 
 struct ScratchOwner {
-  ~ScratchOwner() { free_scratch(); }
+  ~ScratchOwner() {
+    scratch_kept = false;
+    free_scratch();
+  }
 };
 
 }  // namespace
+
+Scratch::~Scratch() {
+  if (!scratch_kept) free_scratch();
+}
 
 Scratch::Scratch(std::size_t bytes) {
   thread_local ScratchOwner owner;

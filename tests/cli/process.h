@@ -112,7 +112,7 @@ std::vector<T> elements(const std::string& file, const std::string& header) {
   const std::size_t start = 10 + static_cast<unsigned char>(file[8]) + 256u * static_cast<unsigned char>(file[9]);
   EXPECT_NE(file.substr(0, start).find(header), std::string::npos) << "header: " << file.substr(10, start - 10);
   std::vector<T> values((file.size() - start) / sizeof(T));
-  std::memcpy(values.data(), file.data() + start, values.size() * sizeof(T));
+  if (!values.empty()) std::memcpy(values.data(), file.data() + start, values.size() * sizeof(T));
   return values;
 }
 
