@@ -41,12 +41,6 @@ ShapeCase shape_case(const Problem& p, int lane_dim) {
   return lane.out == 1 && unit(lane.in) ? ShapeCase::columns : ShapeCase::strided;
 }
 
-// Elements that a padded short row must hold: exclusive scans find R(n) one place after the last element.
-std::int64_t padded_length(const Problem& p) {
-  const bool one_more = p.kind == Kind::prefixes || (p.kind == Kind::exclusive && p.total_dtype != DType::none);
-  return p.n + (one_more ? 1 : 0);
-}
-
 std::int64_t round_down(std::int64_t value, std::int64_t unit) { return value / unit * unit; }
 
 void plan_rows(const Problem& p, const cpu::CpuInfo& cpu, std::int64_t element, Plan& plan) {
@@ -86,6 +80,11 @@ void plan_columns(const Problem& p, std::int64_t element, Plan& plan) {
 }
 
 }  // namespace
+
+std::int64_t padded_length(const Problem& p) {
+  const bool one_more = p.kind == Kind::prefixes || (p.kind == Kind::exclusive && p.total_dtype != DType::none);
+  return p.n + (one_more ? 1 : 0);
+}
 
 Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu) {
   Plan plan{};

@@ -36,6 +36,9 @@ struct Plan {
 
 Plan make_plan(const Problem& problem, const cpu::CpuInfo& cpu);
 
+// Elements that a padded short row must hold: exclusive scans find R(n) one place after the last element.
+std::int64_t padded_length(const Problem& problem);
+
 const char* name(ShapeCase shape);
 const char* name(Algorithm algorithm);
 

@@ -13,7 +13,7 @@ constexpr std::int64_t kAhead = 2048;             // elements between what is sc
 constexpr std::int64_t kPiece = 1024;             // elements staged at a time; whole segments
 constexpr std::int64_t kMaxPrefetchStep = 4096;   // bytes a segment
 
-// What a thread needs to scan rows: buffers for one piece, and the results that wait to be stored past the cache.
+// What a thread needs to scan rows: buffers for one chunk, and the results that wait to be stored past the cache.
 struct RowBuffers {
   static constexpr std::int64_t kBounceBytes = kPiece * 16 + 3 * 64;
 
@@ -357,9 +357,8 @@ struct ShortRows {
   Planes packed, padded, factors, starts;
 
   static std::int64_t pitch_of(const Problem& p) {
-    const std::int64_t needed = p.n + (p.kind == Kind::prefixes || (p.kind == Kind::exclusive && p.total_dtype != DType::none) ? 1 : 0);
     std::int64_t pitch = 4;
-    while (pitch < needed) pitch *= 2;
+    while (pitch < padded_length(p)) pitch *= 2;
     return pitch;
   }
 

@@ -178,11 +178,9 @@ Scratch::Scratch(std::size_t bytes) {
 void run(const Problem& p) {
   Plan plan = make_plan(p, describe(p));
   if (plan.threads > 1 && !parallel_allowed()) {
-    CpuInfo alone = describe(p);
-    alone.cores = 1;
     Problem serial = p;
     serial.threads = 1;
-    plan = make_plan(serial, alone);
+    plan = make_plan(serial, describe(serial));
   }
   run(p, plan);
 }
