@@ -184,7 +184,7 @@ struct ColumnKernel {
           r[3] = r[2], r[2] = r[1], r[1] = r[0];
           r[0] = show ? shown : e;
         } else if (rows == 4) {
-          r[3] = next;  // at a chunk's end this is its total: StoreLast writes over it
+          r[3] = next;  // at a chunk's end this is its total: ChunkEnd stores the last step
         }
         const int stored = kEnd == QuadEnd::kChunk && !args.exclusive ? 3 : rows;
         for (int k = 0; k < K; ++k) {
