@@ -117,6 +117,7 @@ inline void* lane(const Context& c, void* plane, std::int64_t steps) {
 class Tickets {
  public:
   explicit Tickets(std::int64_t count) : count_(count) {}
+  std::int64_t count() const { return count_; }
   bool take(std::int64_t& ticket) { return (ticket = next_.fetch_add(1, std::memory_order_relaxed)) < count_; }
 
  private:

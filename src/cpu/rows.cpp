@@ -109,16 +109,29 @@ void load_elements(const Context& c, const Offsets& row, std::int64_t first, std
   }
 }
 
-// Asks for the memory behind elements `first` and up of a row, a segment's worth at a time.
-void prefetch_from(const Context& c, const Offsets& row, std::int64_t first, RowArgs& args) {
+// Where a thread will read next, to be asked for while it scans.
+struct Ahead {
+  const Offsets* row;  // null: nowhere
+  std::int64_t first;
+};
+
+Ahead ahead_of(const Context& c, const Offsets& row, std::int64_t first) {
+  return {c.plan.streaming ? &row : nullptr, first + kAhead};
+}
+
+// Asks for the memory `further` elements behind `ahead`, a segment's worth at a time.
+void prefetch_from(const Context& c, const Ahead& ahead, std::int64_t further, RowArgs& args) {
+  if (!ahead.row) return;
   const Problem& p = c.p;
+  const Offsets& row = *ahead.row;
+  const std::int64_t first = ahead.first + further;
   const std::int64_t size = bytes(p.in_dtype);
   args.prefetch[0] = {c.in(0, row.in + first * p.axis.in), p.axis.in * size * kSegment};
   if (inputs(p.op) == 2) args.prefetch[1] = {c.in(1, row.in2 + first * p.axis.in2), p.axis.in2 * size * kSegment};
   if (p.masked())
     args.prefetch[2] = {at(p.mask, p.mask_dtype, row.mask + first * p.axis.mask), p.axis.mask * bytes(p.mask_dtype) * kSegment};
-  for (Prefetch& ahead : args.prefetch)
-    if (std::abs(ahead.step) > kMaxPrefetchStep) ahead = {};  // gathered elements: too many lines to ask for
+  for (Prefetch& fetch : args.prefetch)
+    if (std::abs(fetch.step) > kMaxPrefetchStep) fetch = {};  // gathered elements: too many lines to ask for
 }
 
 // Can the kernel store this row's results where they belong?
@@ -136,11 +149,11 @@ void set_direct(const Context& c, const Offsets& row, std::int64_t first, RowArg
   args.out[c.out_plane] = c.out(row.out + steps);
   args.in_backward = args.out_backward = c.p.axis.out < 0;
   args.streaming = c.plan.streaming;
-  if (c.plan.streaming) prefetch_from(c, row, first + kAhead, args);
 }
 
 // Scans elements [first, first + n) of a row, `first` at a chunk; end receives R(first + n).
-void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::int64_t n, Carry& carry, Value& end, RowBuffers* buffers) {
+void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::int64_t n, const Ahead& ahead, Carry& carry, Value& end,
+               RowBuffers* buffers) {
   const Problem& p = c.p;
   RowArgs args{};
   args.exclusive = p.kind != Kind::inclusive;
@@ -153,6 +166,7 @@ void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::in
   // Where the elements lie as the kernel wants them, the whole part is one call.
   if (out_direct(c, row, first)) {
     set_direct(c, row, first, args);
+    prefetch_from(c, ahead, 0, args);
     args.n = n;
     return c.kernel.scan(args);
   }
@@ -178,7 +192,7 @@ void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::in
       args.in_backward = p.axis.in < 0;
     }
     for (int k = c.out_plane; k < c.planes; ++k) args.out[k] = elements[k];
-    if (c.plan.streaming) prefetch_from(c, row, from + kAhead, args);
+    prefetch_from(c, ahead, done, args);
     args.drain = std::exchange(buffers->pending, {});
     char* const laid = bypass ? outlet.lay(args.n * size) : c.out(row.out + from * p.axis.out);
     char* const laid_first = bypass && p.axis.out < 0 ? laid + (args.n - 1) * size : laid;
@@ -210,7 +224,7 @@ void scan_row(const Context& c, const Offsets& row, RowBuffers* buffers) {
   carry.slots = slots;
   start_carry(c, row, carry);
   Value end;
-  scan_part(c, row, 0, c.p.n, carry, end, buffers);
+  scan_part(c, row, 0, c.p.n, ahead_of(c, row, 0), carry, end, buffers);
   finish_row(c, row, end);
 }
 
@@ -235,6 +249,7 @@ std::int64_t scan_alike(const Context& c, std::int64_t begin, std::int64_t end) 
   const void* lanes[kMaxPlanes];
   RowArgs args{};
   set_direct(c, first, 0, args);
+  prefetch_from(c, ahead_of(c, first, 0), 0, args);
   for (int k = 0; k < c.planes; ++k) {
     lanes[k] = start.plane(k);
     args.end[k] = end_value.plane(k);
@@ -312,7 +327,10 @@ void run_split_rows(const Context& c) {
     const auto memory = std::make_unique<std::int64_t[]>(static_cast<std::size_t>(slots_count + c.planes * chunks));
     Planes totals;
     for (int k = 0; k < c.planes; ++k) totals.at[k] = memory.get() + slots_count + k * chunks;
-    for (std::int64_t ticket; tickets.take(ticket);) {
+    std::int64_t ticket, following;
+    tickets.take(following);
+    while (following < tickets.count()) {
+      ticket = following;
       const Offsets row = offsets_of(p, ticket / tiles);
       const std::int64_t index = ticket % tiles, first = index * tile, n = std::min(tile, p.n - first);
       const bool last = index == tiles - 1;
@@ -326,8 +344,11 @@ void run_split_rows(const Context& c) {
       if (!last) c.kernel.carry_push(running, totals.at, chunks);
       turns.pass(ticket);
 
+      // The thread's next tile is on its way while this one is scanned.
+      const bool more = tickets.take(following);
+      const Offsets next_row = offsets_of(p, following / tiles);
       Value end;
-      scan_part(c, row, first, n, carry, end, &buffers);
+      scan_part(c, row, first, n, {more ? &next_row : nullptr, following % tiles * tile}, carry, end, &buffers);
       if (last) finish_row(c, row, end);
     }
     buffers.finish();
