@@ -1,0 +1,48 @@
+// What a launch hands to a kernel. Plain data, shared by the host and by device code that NVRTC compiles without any header.
+#pragma once
+
+namespace cumulus::cuda {
+
+// One dimension other than the scan axis: its size, and every tensor's stride along it in elements.
+struct DimArgs {
+  long long size;
+  long long in, in2, out, mask, initial, total;
+};
+
+enum ArgFlags : unsigned {
+  kExclusive = 1,      // out[e] = R(e), else R(e + 1); prefixes are exclusive with one more result
+  kHasInitial = 2,     // else R starts from the op's identity, or from nothing
+  kInitialInline = 4,  // the initial value is in `value`, not in device memory
+  kHasTotal = 8
+};
+
+// The kernel is compiled for kDims dimensions. The host always fills the largest one: a launch copies only what the kernel declares.
+template <int kDims>
+struct Args {
+  const void* in;
+  const void* in2;
+  const void* mask;
+  const void* initial;
+  void* out;
+  void* total;
+  unsigned long long* workspace;  // kWorkspaceHeader words, then words of {epoch, value}
+  long long workspace_words;      // all of the workspace: cleared when the epoch wraps
+  long long n, n_out;             // elements along the axis, read and written
+  long long rows;                 // product of the other dimensions
+  long long in_step, in2_step, mask_step, out_step;  // along the axis
+  unsigned long long value[2];                       // an initial value kept here
+  unsigned flags;                                    // ArgFlags
+  int initial_dtype, total_dtype;                    // values of cumulus/list.inc; 0 where absent
+  int levels;                                        // of the order from level 3 up that n elements reach
+  int dims;                                          // entries of dim in use, outermost first; columns: the last is walked in lanes
+  DimArgs dim[kDims];
+};
+
+inline constexpr int kMaxDims = 63;
+using HostArgs = Args<kMaxDims>;
+
+// The workspace's first words, zeroed when it is made and left as zeros (the epoch apart) by every launch.
+inline constexpr int kWorkspaceHeader = 16;
+enum WorkspaceWord { kEpoch = 0, kTicket = 2, kArrived = 4, kDone = 6 };
+
+}  // namespace cumulus::cuda

@@ -1,0 +1,73 @@
+// The plan of a call on a GPU: a pure function of the problem and the device's description. Tested without any GPU.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cuda/args.h"
+#include "cuda/device.h"
+#include "shape.h"
+
+namespace cumulus::cuda {
+
+enum class Layout : std::uint8_t {
+  none,        // nothing to do: no launch
+  short_rows,  // rows of at most 128 results: several in one warp
+  rows,        // a block for each row, which it holds in registers or walks
+  split_rows,  // long rows cut into tiles: tickets, a ring in shared memory, node totals through memory
+  columns      // threads walk columns along the axis
+};
+
+enum class Copies : std::uint8_t { plain, async, bulk };  // how tiles come into shared memory: loads, cp.async (8.0), bulk copies (9.0)
+
+// What a caller may force; zero means the planner's own choice. No choice changes a bit of any result.
+struct Tuning {
+  int capability = 0;  // plan as for this compute capability (80 for the path before Hopper), if the device has it
+  int layout = 0;      // of Layout, where it can serve the problem
+  int warps = 0;
+  int segments = 0;  // rows: of 128 elements, for each warp
+  int chunks = 0;    // split_rows: of 4096 elements, for each tile
+  int slots = 0;     // rings: tiles in shared memory
+  int blocks = 0;    // split_rows: blocks in the grid; one is enough
+
+  bool operator==(const Tuning&) const = default;
+};
+
+struct Plan {
+  Layout layout;
+  Copies copies;
+  bool contiguous;                   // along the axis, in steps of one and one direction
+  int lanes;                         // short_rows: lanes of a warp for each row
+  int warps, segments;               // rows
+  int chunks, slots, flight;         // split_rows: chunks of a tile, tiles in the ring, loads in flight
+  int reducers, storers, scanners;   // split_rows: warps by role
+  int lane_dim;                      // columns: index into Problem::dim; -1 for rows
+  int levels;                        // of the order from level 3 up
+  int dims;                          // capacity of the kernel's argument
+  std::uint32_t grid, threads;
+  std::int32_t shared;               // bytes of dynamic shared memory
+  std::int32_t blocks_per_sm;        // that are meant to be resident: registers and shared memory must allow them
+  std::int64_t workspace_words;      // of 8 bytes, the header included; 0 where none is needed
+  std::int64_t bytes_moved, bytes_required;
+  const char* reason;  // one sentence, for people
+
+  bool operator==(const Plan&) const = default;
+};
+
+Plan make_plan(const Problem& problem, const DeviceInfo& device, const Tuning& tuning = {});
+
+// What the kernel's source is compiled with: "-DCUMULUS_OP=0" and so on, always in the same order. The entry is kEntry of kernel.cuh.
+std::vector<std::string> definitions(const Problem& problem, const Plan& plan);
+inline constexpr const char* kEntry = "cumulus_scan_kernel";
+inline constexpr const char* kSource = "kernel.cuh";
+
+// The kernel's argument. `workspace` has at least plan.workspace_words words and `words` in all. A host scalar as initial value is
+// copied, if the problem says it is on the host (`initial_on_host`).
+void fill_args(const Problem& problem, const Plan& plan, bool initial_on_host, std::uint64_t* workspace, std::int64_t words,
+               HostArgs& args);
+
+const char* name(Layout layout);
+const char* name(Copies copies);
+
+}  // namespace cumulus::cuda
