@@ -1,0 +1,21 @@
+// What works of CUDA here, what does not, and the way out: plain data for `cumulus doctor`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cuda/system.h"
+
+namespace cumulus::cuda {
+
+struct Finding {
+  enum State { ok, note, fail } state;  // note: works, or nothing to make work; fail: something is here that should work and does not
+  std::string what, detail;
+
+  bool operator==(const Finding&) const = default;
+};
+
+// Driver, devices, compiler, cache, cubins built ahead of time. Never throws for what it finds.
+std::vector<Finding> doctor(System& system);
+
+}  // namespace cumulus::cuda
