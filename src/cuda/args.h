@@ -25,10 +25,10 @@ struct Args {
   const void* initial;
   void* out;
   void* total;
-  unsigned long long* workspace;  // kWorkspaceHeader words, then words of {epoch, value}
-  long long workspace_words;      // all of the workspace: cleared when the epoch wraps
-  long long n, n_out;             // elements along the axis, read and written
-  long long rows;                 // product of the other dimensions
+  unsigned long long* workspace;                     // kWorkspaceHeader words, then words of {epoch, value}
+  long long workspace_words;                         // all of the workspace: cleared when the epoch wraps
+  long long n, n_out;                                // elements along the axis, read and written
+  long long rows;                                    // product of the other dimensions
   long long in_step, in2_step, mask_step, out_step;  // along the axis
   unsigned long long value[2];                       // an initial value kept here
   unsigned flags;                                    // ArgFlags

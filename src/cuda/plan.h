@@ -37,18 +37,19 @@ struct Tuning {
 struct Plan {
   Layout layout;
   Copies copies;
-  bool contiguous;                   // along the axis, in steps of one and one direction
-  int lanes;                         // short_rows: lanes of a warp for each row
-  int warps, segments;               // rows
-  int chunks, slots, flight;         // split_rows: chunks of a tile, tiles in the ring, loads in flight
-  int reducers, storers, scanners;   // split_rows: warps by role
-  int lane_dim;                      // columns: index into Problem::dim; -1 for rows
-  int levels;                        // of the order from level 3 up
-  int dims;                          // capacity of the kernel's argument
+  bool contiguous;                  // along the axis, in steps of one and one direction
+  bool halves;                      // complex numbers that are aligned to their parts only
+  int lanes;                        // short_rows: lanes of a warp for each row
+  int warps, segments;              // rows
+  int chunks, slots, flight;        // split_rows: chunks of a tile, tiles in the ring, loads in flight
+  int reducers, storers, scanners;  // split_rows: warps by role
+  int lane_dim;                     // columns: index into Problem::dim; -1 for rows
+  int levels;                       // of the order from level 3 up
+  int dims;                         // capacity of the kernel's argument
   std::uint32_t grid, threads;
-  std::int32_t shared;               // bytes of dynamic shared memory
-  std::int32_t blocks_per_sm;        // that are meant to be resident: registers and shared memory must allow them
-  std::int64_t workspace_words;      // of 8 bytes, the header included; 0 where none is needed
+  std::int32_t shared;           // bytes of dynamic shared memory
+  std::int32_t blocks_per_sm;    // that are meant to be resident: registers and shared memory must allow them
+  std::int64_t workspace_words;  // of 8 bytes, the header included; 0 where none is needed
   std::int64_t bytes_moved, bytes_required;
   const char* reason;  // one sentence, for people
 

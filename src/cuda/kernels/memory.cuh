@@ -1,0 +1,357 @@
+// Between tensors and registers: where a row's elements are, quads as aligned vectors whatever the phase, results back again.
+#pragma once
+
+#include "order.cuh"
+
+namespace cumulus::cuda {
+
+// ---- where a row begins ----
+
+struct Offsets {  // in elements
+  i64 in = 0, in2 = 0, out = 0, mask = 0, initial = 0, total = 0;
+
+  CUMULUS_DEVICE void add(const DimArgs& d, i64 index) {
+    in += d.in * index, in2 += d.in2 * index, out += d.out * index;
+    mask += d.mask * index, initial += d.initial * index, total += d.total * index;
+  }
+};
+
+// Of row `row` of the first `dims` dimensions.
+template <int kDims>
+CUMULUS_DEVICE Offsets offsets_of(const Args<kDims>& a, int dims, i64 row) {
+  Offsets o;
+  if (dims == 1) {
+    o.add(a.dim[0], row);
+  } else {
+    for (int i = dims - 1; i >= 0; --i) {
+      const i64 size = a.dim[i].size, next = row / size;
+      o.add(a.dim[i], row - next * size);
+      row = next;
+    }
+  }
+  return o;
+}
+
+// ---- what a row starts from, and where its total goes ----
+
+template <class S, int kDims>
+CUMULUS_DEVICE typename S::Wide start_of(const Args<kDims>& a, const Offsets& o) {
+  if (!(a.flags & kHasInitial)) return S::identity();
+  if (a.flags & kInitialInline) return S::initial(a.initial_dtype, {a.value[0], a.value[1]});
+  return S::initial(a.initial_dtype, load_bits(a.initial_dtype, static_cast<const u8*>(a.initial) + o.initial * bytes_of(a.initial_dtype)));
+}
+
+template <class S, int kDims>
+CUMULUS_DEVICE void store_total(const Args<kDims>& a, const Offsets& o, const typename S::Element& v) {
+  using Out = typename S::Out;
+  using Plain = PlainFormat<typename S::Accumulator>;
+  if (Out::kBytes != Plain::kBytes && a.total_dtype == kF32)
+    store_global<Plain::kBytes>(static_cast<u8*>(a.total) + o.total * Plain::kBytes,
+                                Plain::encode(cast<typename S::Accumulator>(S::value(v))));
+  else if constexpr (Traits<typename S::Accumulator>::kComplex)
+    store_halves<Out::kBytes>(static_cast<u8*>(a.total) + o.total * Out::kBytes, S::encode(v));
+  else store_global<Out::kBytes>(static_cast<u8*>(a.total) + o.total * Out::kBytes, S::encode(v));
+}
+
+// ---- quads ----
+
+struct GlobalMemory {
+  template <int kBytes>
+  static CUMULUS_DEVICE Bits<kBytes> load(const u8* p) {
+    return load_global<kBytes>(p);
+  }
+};
+struct SharedMemory {
+  template <int kBytes>
+  static CUMULUS_DEVICE Bits<kBytes> load(const u8* p) {
+    return load_shared(reinterpret_cast<const Bits<kBytes>*>(p));
+  }
+};
+
+// Four elements at an address that is aligned to all of them, or to 16 bytes.
+template <class Memory, int kBytes>
+CUMULUS_DEVICE void load_quad(const u8* p, Bits<kBytes> (&v)[4]) {
+  if constexpr (kBytes == 1) {
+    const u32 x = Memory::template load<4>(p);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[i] = static_cast<u8>(x >> (8 * i));
+  } else if constexpr (kBytes == 2) {
+    const u64 x = Memory::template load<8>(p);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[i] = static_cast<u16>(x >> (16 * i));
+  } else if constexpr (kBytes == 4) {
+    const Bits128 x = Memory::template load<16>(p);
+    v[0] = static_cast<u32>(x.low), v[1] = static_cast<u32>(x.low >> 32);
+    v[2] = static_cast<u32>(x.high), v[3] = static_cast<u32>(x.high >> 32);
+  } else if constexpr (kBytes == 8) {
+    const Bits128 x = Memory::template load<16>(p), y = Memory::template load<16>(p + 16);
+    v[0] = x.low, v[1] = x.high, v[2] = y.low, v[3] = y.high;
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[i] = Memory::template load<16>(p + 16 * i);
+  }
+}
+
+template <int kBytes>
+CUMULUS_DEVICE void store_quad(u8* p, const Bits<kBytes> (&v)[4]) {
+  if constexpr (kBytes == 1) {
+    store_global<4>(p, v[0] | static_cast<u32>(v[1]) << 8 | static_cast<u32>(v[2]) << 16 | static_cast<u32>(v[3]) << 24);
+  } else if constexpr (kBytes == 2) {
+    store_global<8>(p, v[0] | static_cast<u64>(v[1]) << 16 | static_cast<u64>(v[2]) << 32 | static_cast<u64>(v[3]) << 48);
+  } else if constexpr (kBytes == 4) {
+    store_global<16>(p, {v[0] | static_cast<u64>(v[1]) << 32, v[2] | static_cast<u64>(v[3]) << 32});
+  } else if constexpr (kBytes == 8) {
+    store_global<16>(p, {v[0], v[1]});
+    store_global<16>(p + 16, {v[2], v[3]});
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) store_global<16>(p + 16 * i, v[i]);
+  }
+}
+
+template <class B>
+CUMULUS_DEVICE void turn(bool backward, const B (&from)[4], B (&to)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) to[i] = select(backward, from[3 - i], from[i]);
+}
+
+// ---- elements along the axis ----
+
+// Element k is at first[k * step]. kContiguous: step is 1 or -1.
+// kHalves: complex numbers that are aligned to their parts only, read and written in halves.
+template <int kBytes_, bool kContiguous_, bool kHalves = false>
+struct Run {
+  static_assert(!(kContiguous_ && kHalves));
+  static constexpr int kBytes = kBytes_;
+  static constexpr bool kContiguous = kContiguous_;
+  static constexpr int kAligned = 16 / kBytes < 4 ? 16 / kBytes : 4;  // elements to which vectors are aligned
+  using B = Bits<kBytes>;
+
+  const u8* first;
+  i64 step;
+
+  CUMULUS_DEVICE static Run at(const void* p, i64 offset, i64 step) { return {static_cast<const u8*>(p) + offset * kBytes, step}; }
+  CUMULUS_DEVICE Run from(i64 k) const { return {first + k * step * kBytes, step}; }
+  CUMULUS_DEVICE u8* place(i64 k) const { return const_cast<u8*>(first) + k * step * kBytes; }
+  CUMULUS_DEVICE B load(i64 k) const {
+    if constexpr (kHalves) return load_halves<kBytes>(place(k));
+    else return load_global<kBytes>(place(k));
+  }
+  CUMULUS_DEVICE void store(i64 k, B v) const {
+    if constexpr (kHalves) store_halves<kBytes>(place(k), v);
+    else store_global<kBytes>(place(k), v);
+  }
+  CUMULUS_DEVICE bool backward() const { return step < 0; }
+
+  // How far element 0 lies behind the start of the aligned vector that contains it, in scan order.
+  CUMULUS_DEVICE int phase() const {
+    if constexpr (kAligned == 1) return 0;
+    const int place = static_cast<int>(reinterpret_cast<u64>(first) / kBytes) & (kAligned - 1);
+    return backward() ? kAligned - 1 - place : place;
+  }
+
+  // Elements k .. k + 3, which begin where a vector does.
+  CUMULUS_DEVICE void load_vector(int k, B (&q)[4]) const {
+    B v[4];
+    load_quad<GlobalMemory, kBytes>(backward() ? first - (k + 3) * kBytes : first + k * kBytes, v);
+    turn(backward(), v, q);
+  }
+  CUMULUS_DEVICE void store_vector(int k, const B (&q)[4]) const {
+    B v[4];
+    turn(backward(), q, v);
+    store_quad<kBytes>(const_cast<u8*>(backward() ? first - (k + 3) * kBytes : first + k * kBytes), v);
+  }
+};
+
+// The next lane's value; lane 31 receives lane 0's `wrapped`.
+template <class T>
+CUMULUS_DEVICE T from_next_lane(const T& v, const T& wrapped) {
+  return shuffle(select(lane_index() == 0, wrapped, v), (lane_index() + 1) & 31);
+}
+// The previous lane's value; lane 0 receives lane 31's `wrapped`.
+template <class T>
+CUMULUS_DEVICE T from_previous_lane(const T& v, const T& wrapped) {
+  return shuffle(select(lane_index() == 31, wrapped, v), (lane_index() + 31) & 31);
+}
+
+// Elements `shift` .. `shift` + 3 of a window of seven, for a shift that all lanes share.
+template <class T>
+CUMULUS_DEVICE void take_window(const T (&window)[7], int shift, T (&q)[4]) {
+  T half[5];
+#pragma unroll
+  for (int i = 0; i < 5; ++i) half[i] = select(shift & 2, window[i + 2], window[i]);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) q[i] = select(shift & 1, half[i + 1], half[i]);
+}
+
+// A warp loads kSegments segments: lane l gets quad l of each. The run stands at the warp's first element; of its elements `before` (0 or
+// negative) to `end` - 1 may be read, and what lies outside becomes 0.
+template <int kSegments, class R>
+CUMULUS_DEVICE void load_segments(const R& run, int before, int end, typename R::B (&q)[kSegments][4]) {
+  const int lane = static_cast<int>(lane_index());
+  if constexpr (!R::kContiguous) {
+#pragma unroll
+    for (int s = 0; s < kSegments; ++s)
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const int x = s * kSegment + lane * 4 + k;
+        q[s][k] = x < end ? run.load(x) : typename R::B{};
+      }
+  } else {
+    const int phase = run.phase();
+#pragma unroll
+    for (int s = 0; s < kSegments; ++s) {
+      const int x = s * kSegment + lane * 4 - phase;
+      if (x >= before && x + 3 < end) {
+        run.load_vector(x, q[s]);
+      } else {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) q[s][k] = x + k >= before && x + k < end ? run.load(x + k) : typename R::B{};
+      }
+    }
+    if (R::kAligned == 1 || phase == 0) return;
+
+    // Lane l holds elements that begin `phase` too early: the rest is in the next lane, or for the last lane in memory.
+    typename R::B last[3] = {};
+#pragma unroll
+    for (int k = 0; k < 3; ++k) {
+      const int x = kSegments * kSegment - phase + k;
+      if (lane == 31 && k < phase && x < end) last[k] = run.load(x);
+    }
+#pragma unroll
+    for (int s = 0; s < kSegments; ++s) {
+      typename R::B window[7];
+#pragma unroll
+      for (int k = 0; k < 4; ++k) window[k] = q[s][k];
+#pragma unroll
+      for (int k = 0; k < 3; ++k) {
+        const auto next = from_next_lane(q[s][k], s + 1 < kSegments ? q[s + 1 < kSegments ? s + 1 : s][k] : q[s][k]);
+        window[4 + k] = select(s + 1 == kSegments && lane == 31, last[k], next);
+      }
+      take_window(window, phase, q[s]);
+    }
+  }
+}
+
+// Takes a warp's results, segment after segment, and stores them as aligned vectors. Element x of the run may be written if it is in
+// [begin, end); at the two ends, where a vector would hold others' results too, elements go one by one.
+template <class R>
+struct Outlet {
+  R run;
+  int begin, end;
+  int phase = 0;
+  typename R::B last[3] = {};  // of the previous segment
+
+  CUMULUS_DEVICE Outlet(const R& to, int first, int behind) : run(to), begin(first), end(behind) {
+    if constexpr (R::kContiguous) phase = run.phase();
+  }
+
+  CUMULUS_DEVICE void put(int x, const typename R::B (&q)[4]) {
+    if constexpr (!R::kContiguous) {
+      store_each(x, q);
+    } else if (R::kAligned == 1 || phase == 0) {
+      if (x + 3 < end) run.store_vector(x, q);
+      else store_each(x, q);
+    } else {
+      typename R::B window[7], shifted[4];
+#pragma unroll
+      for (int k = 0; k < 3; ++k) window[k] = from_previous_lane(q[k + 1], last[k]);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) window[3 + k] = q[k];
+#pragma unroll
+      for (int k = 0; k < 3; ++k) last[k] = q[k + 1];
+      take_window(window, 3 - phase, shifted);
+      if (x - phase >= begin && x - phase + 3 < end) run.store_vector(x - phase, shifted);
+      else store_each(x - phase, shifted);
+    }
+  }
+
+  // Behind the last segment, which ended before element x: what its last lane still holds.
+  CUMULUS_DEVICE void finish(int x) {
+    if constexpr (R::kContiguous) {
+#pragma unroll
+      for (int k = 0; k < 3; ++k) {
+        const int at = x - phase + k;  // last[3 - phase + k]
+        if (lane_index() == 31 && k < phase && at >= begin && at < end) run.store(at, last_of(k));
+      }
+    }
+  }
+
+ private:
+  CUMULUS_DEVICE typename R::B last_of(int k) const {
+    return select(phase == 1, last[2], select(phase == 2, last[k == 0 ? 1 : 2], last[k]));
+  }
+  CUMULUS_DEVICE void store_each(int x, const typename R::B (&q)[4]) const {
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (x + k >= begin && x + k < end) run.store(x + k, q[k]);
+  }
+};
+
+// A scan's tensors along one row.
+template <class S, bool kContiguous>
+struct Row {
+  Run<S::In::kBytes, kContiguous, S::kHalves> in, in2;
+  Run<S::Mask::kBytes, kContiguous, S::kHalves && S::kMask == kMultiply> mask;
+  Run<S::Out::kBytes, kContiguous, S::kHalves> out;
+
+  template <int kDims>
+  CUMULUS_DEVICE Row(const Args<kDims>& a, const Offsets& o)
+      : in(decltype(in)::at(a.in, o.in, a.in_step)),
+        in2(decltype(in2)::at(a.in2, o.in2, a.in2_step)),
+        mask(decltype(mask)::at(a.mask, o.mask, a.mask_step)),
+        out(decltype(out)::at(a.out, o.out, a.out_step)) {}
+};
+
+// kSegments segments of elements from element `first` of the row on, of which `length` are in this tile and `n` in the row.
+template <class S, int kSegments, bool kContiguous>
+CUMULUS_DEVICE void load_elements(const Row<S, kContiguous>& row, i64 first, i64 n, typename S::Element (&v)[kSegments][4]) {
+  typename S::InBits in[kSegments][4], in2[S::kTwoInputs ? kSegments : 1][4];
+  typename S::MaskBits mask[S::kMask != kNoMask ? kSegments : 1][4];
+  const i64 left = n - first;
+  const int end = left > kSegments * kSegment ? kSegments * kSegment : left > 0 ? static_cast<int>(left) : 0;
+  const int before = first == 0 ? 0 : -4;
+  load_segments<kSegments>(row.in.from(first), before, end, in);
+  if constexpr (S::kTwoInputs) load_segments<kSegments>(row.in2.from(first), before, end, in2);
+  if constexpr (S::kMask != kNoMask) load_segments<kSegments>(row.mask.from(first), before, end, mask);
+#pragma unroll
+  for (int s = 0; s < kSegments; ++s)
+#pragma unroll
+    for (int k = 0; k < 4; ++k) v[s][k] = S::element(in[s][k], in2[S::kTwoInputs ? s : 0][k], mask[S::kMask != kNoMask ? s : 0][k]);
+}
+
+// R before a quad and behind each of its elements, from the quad's prefixes (the last one replaced by the halving prefix up to its end).
+// `start`, `next`: R at the segment's two ends. kLanes: of a segment, or of a shorter row that is a segment of its own.
+template <class S, int kLanes>
+CUMULUS_DEVICE void finish_quad(const typename S::Element (&v)[4], bool has, const typename S::Element& start,
+                                const typename S::Element& next, typename S::Element (&r)[5]) {
+  const u32 lane = lane_index() % kLanes;
+  r[4] = combine_start<S>(has, start, v[3]);
+  if (lane == 31) r[4] = next;
+  const auto previous = shuffle(r[4], (lane_index() + 31) & 31);
+  r[0] = select(lane == 0, start, previous);
+#pragma unroll
+  for (int k = 0; k < 3; ++k) r[k + 1] = combine_start<S>(has || lane > 0, r[0], v[k]);
+}
+
+// What out holds at a quad's four places. `shown`: the very first place of an exclusive scan without an initial value.
+template <class S>
+CUMULUS_DEVICE void encode_quad(const typename S::Element (&r)[5], bool exclusive, bool shown, typename S::OutBits (&q)[4]) {
+#pragma unroll
+  for (int k = 0; k < 4; ++k) q[k] = S::encode(select(exclusive, r[k], r[k + 1]));
+  if (exclusive && shown) q[0] = S::encode_shown();
+}
+
+// R(n), if the quad that begins at element x holds element n - 1.
+template <class S, int kDims>
+CUMULUS_DEVICE void store_total_of_quad(const Args<kDims>& a, const Offsets& o, i64 x, const typename S::Element (&r)[5]) {
+  const i64 last = a.n - 1 - x;
+  if (last < 0 || last > 3) return;
+  typename S::Element total = r[1];
+#pragma unroll
+  for (int k = 1; k < 4; ++k)
+    if (k == last) total = r[k + 1];
+  store_total<S>(a, o, total);
+}
+
+}  // namespace cumulus::cuda

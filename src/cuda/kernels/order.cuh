@@ -1,0 +1,127 @@
+// The order of combination (docs/order.md), once for every layout: halving over the lanes of a warp, binary counters for whoever walks the
+// children of a node one by one, and the carry of levels 3 and up.
+#pragma once
+
+#include "args.h"
+#include "numbers.cuh"
+
+namespace cumulus::cuda {
+
+inline constexpr int kSegment = 128;  // level 1
+inline constexpr int kChunk = 4096;   // level 2
+inline constexpr int kChunkBits = 12;
+
+// What R starts from; without `has` there is nothing yet to combine with (the recurrence without an initial value).
+template <class S, class E>
+CUMULUS_DEVICE E combine_start(bool has, const E& start, const E& v) {
+  if constexpr (S::kStartsEmpty) {
+    const E both = S::combine(start, v);
+    return has ? both : v;
+  } else {
+    return S::combine(start, v);
+  }
+}
+
+// Serial prefixes inside a quad.
+template <class S, class E>
+CUMULUS_DEVICE void scan_quad(E (&v)[4]) {
+#pragma unroll
+  for (int k = 1; k < 4; ++k) v[k] = S::combine(v[k - 1], v[k]);
+}
+
+// Inclusive prefixes by halving over groups of kLanes lanes, of kCount independent sequences whose steps are interleaved.
+template <class S, int kLanes, int kCount, class E>
+CUMULUS_DEVICE void scan_lanes(E (&v)[kCount]) {
+  const u32 lane = lane_index();
+#pragma unroll
+  for (u32 step = 1; step < kLanes; step *= 2) {
+    const u32 from = (lane & ~step) | (step - 1);
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const E both = S::combine(shuffle(v[i], from), v[i]);
+      if (lane & step) v[i] = both;
+    }
+  }
+}
+
+// A node's five left totals. The thread that walks its 32 children hands in child d's total and receives the prefix of d + 1 children:
+// after the last one, the node's total. `first`: children come as balanced totals of 2^first.
+template <class S, class E>
+struct Counter {
+  E left[5];
+
+  CUMULUS_DEVICE E advance(u32 d, E v) {
+    bool open = true;
+#pragma unroll
+    for (int b = 0; b < 5; ++b) {
+      if (d >> b & 1) {
+        v = S::combine(left[b], v);
+      } else if (open) {
+        left[b] = v;
+        open = false;
+      }
+    }
+    return v;
+  }
+};
+
+// Levels 3 and up of one sequence, in shared memory: for each level five left totals, and the value that R has before that level's digit is
+// applied. Slot i is at slots[i * stride], so that threads may keep theirs interleaved.
+template <class S>
+struct Carry {
+  using Wide = typename S::Wide;
+  Wide* slots;
+  u32 stride;
+  int levels;
+  bool has_start;
+
+  static constexpr int kSlots = 6;  // of a level
+  CUMULUS_DEVICE Wide* value_slot(int level) const { return slots + static_cast<u32>(level * kSlots) * stride; }
+  CUMULUS_DEVICE Wide* left_slot(int level, int bit) const { return slots + static_cast<u32>(level * kSlots + 1 + bit) * stride; }
+
+  CUMULUS_DEVICE void begin(const Wide& start) const {
+    for (int k = 0; k < levels; ++k) store_shared(value_slot(k), start);
+  }
+
+  // Is there anything in R before the digit of `level`, when `children` of level 3 are done?
+  CUMULUS_DEVICE bool has(int level, i64 children) const { return !S::kStartsEmpty || has_start || (children >> (5 * (level + 1))) != 0; }
+
+  // R after `children` and then 2^first more whose balanced prefix or total is v. kKeep: those become part of the carry.
+  template <bool kKeep>
+  CUMULUS_DEVICE Wide advance(i64 children, int first, Wide v) const {
+    int level = 0;
+    for (;; ++level, first = 0) {
+      const u32 d = static_cast<u32>(children >> (5 * level)) & 31;
+      bool open = true;
+      for (int b = first; b < 5; ++b) {
+        if (d >> b & 1) {
+          v = S::combine(load_shared(left_slot(level, b)), v);
+        } else if (open) {
+          if (kKeep) store_shared(left_slot(level, b), v);
+          open = false;
+        }
+      }
+      if (!open) break;  // else the node is complete: v is its total
+    }
+    const Wide r = combine_start<S>(has(level, children), load_shared(value_slot(level)), v);
+    if (kKeep)
+      for (int k = 0; k < level; ++k) store_shared(value_slot(k), r);
+    return r;
+  }
+
+  // R after `children` and then j < 2^first more, whose prefix among themselves is v (unused if j is 0).
+  CUMULUS_DEVICE Wide at(i64 children, int first, u32 j, Wide v) const {
+    bool any = j > 0;
+    const u32 d = static_cast<u32>(children) & 31;
+    for (int b = first; b < 5; ++b)
+      if (d >> b & 1) {
+        const Wide left = load_shared(left_slot(0, b));
+        v = any ? S::combine(left, v) : left;
+        any = true;
+      }
+    const Wide start = load_shared(value_slot(0));
+    return any ? combine_start<S>(has(0, children), start, v) : start;
+  }
+};
+
+}  // namespace cumulus::cuda

@@ -1,0 +1,520 @@
+// Long rows, down to a single one: tiles of whole chunks, taken by ticket, pass through a ring in shared memory. Warps have roles:
+//   loader     takes tickets and fills slots
+//   reducers   publish the total of every whole chunk
+//   scanners   (in one block) combine chunk totals and publish R at every chunk's start
+//   storers    wait for their tile's starts, scan it out of shared memory, and store
+// What passes between blocks are words {epoch, value}: nothing has to be cleared between launches. Progress: a tile's total depends on its
+// loading only, a chunk's start on totals of earlier tickets only, and the scanning block is the first one that runs. So one resident block
+// is enough. The order: only totals of whole chunks and R at chunks' starts are ever published.
+#pragma once
+
+#include "memory.cuh"
+
+namespace cumulus::cuda {
+
+enum CopiesValue { kCopyPlain, kCopyAsync, kCopyBulk };
+
+// A published element: each of its words carries the launch's tag, so that none is ever torn or stale.
+template <class E>
+struct Mail {
+  static constexpr int kWords = Words<E>::kCount;
+
+  static CUMULUS_DEVICE void publish(u64* at, u32 tag, const E& v) {
+    const auto words = to_words(v);
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) store_relaxed(at + i, static_cast<u64>(tag) << 32 | words.word[i]);
+  }
+  static CUMULUS_DEVICE bool read(const u64* at, u32 tag, E& v) {
+    Words<E> words;
+    bool all = true;
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      const u64 word = load_relaxed(at + i);
+      all = all && static_cast<u32>(word >> 32) == tag;
+      words.word[i] = static_cast<u32>(word);
+    }
+    v = from_words<E>(words);
+    return all;
+  }
+};
+
+// One tensor's part of a slot: the tile's bytes as they lie in memory, at the same place within 16 bytes. Strided elements in scan order.
+template <int kBytes, bool kContiguous, int kTile>
+struct Stage {
+  using R = Run<kBytes, kContiguous>;
+  static constexpr int kSize = (kTile * kBytes + 16 + 127) / 128 * 128;
+  static constexpr int kVector = 4 * kBytes < 16 ? 4 * kBytes : 16;
+
+  u8* at;
+  R run;
+  int count, shift;
+
+  CUMULUS_DEVICE Stage(u8* slot, const R& from, int elements) : at(slot), run(from), count(elements), shift(0) {
+    if constexpr (kContiguous) shift = static_cast<int>(reinterpret_cast<u64>(lowest()) & 15);
+  }
+  CUMULUS_DEVICE const u8* lowest() const { return run.backward() ? run.place(count - 1) : run.first; }
+
+  // Bytes from the first to behind the last 16 that lie in the tile altogether.
+  CUMULUS_DEVICE int inner_begin() const { return (16 - shift) & 15; }
+  CUMULUS_DEVICE int inner_end() const {
+    const int end = (shift + count * kBytes) / 16 * 16 - shift;
+    return end < inner_begin() ? inner_begin() : end;
+  }
+
+  // All lanes: whatever cannot be copied in pieces of 16 bytes.
+  CUMULUS_DEVICE void copy_edges() const {
+    if constexpr (kContiguous) {
+      const int head = inner_begin() < count * kBytes ? inner_begin() / kBytes : count, tail = inner_end() / kBytes;
+      for (int k = static_cast<int>(lane_index()); k < head; k += 32) copy_element(k);
+      for (int k = (tail > head ? tail : head) + static_cast<int>(lane_index()); k < count; k += 32) copy_element(k);
+    } else {
+      for (int k = static_cast<int>(lane_index()); k < count; k += 32) store_shared(reinterpret_cast<typename R::B*>(at) + k, run.load(k));
+    }
+  }
+  CUMULUS_DEVICE u32 inner_bytes() const {
+    if constexpr (!kContiguous) return 0;
+    return count * kBytes > inner_begin() ? static_cast<u32>(inner_end() - inner_begin()) : 0;
+  }
+  template <int kCopies>
+  CUMULUS_DEVICE void copy_inner(Barrier* full) const {
+    const u8* from = lowest() + inner_begin();
+    u8* to = at + shift + inner_begin();
+    if constexpr (kCopies == kCopyBulk) {
+      if (lane_index() == 0 && inner_bytes() > 0) bulk_load(to, from, inner_bytes(), full);
+    } else {
+      for (u32 b = lane_index() * 16; b < inner_bytes(); b += 32 * 16) {
+        if constexpr (kCopies == kCopyAsync) async_load16(to + b, from + b);
+        else store_shared(reinterpret_cast<Bits128*>(to + b), load_global<16>(from + b));
+      }
+    }
+  }
+
+  // Elements x .. x + 3 of the tile; 0 behind its end.
+  CUMULUS_DEVICE void read(int x, typename R::B (&q)[4]) const {
+    const bool backward = kContiguous && run.backward();
+    if (x + 3 < count) {
+      typename R::B v[4];
+      const u8* p = at + shift + (backward ? count - 4 - x : x) * kBytes;
+      if ((shift + (backward ? count * kBytes : 0)) % kVector == 0) {
+        load_quad<SharedMemory, kBytes>(p, v);
+      } else {
+#pragma unroll
+        for (int k = 0; k < 4; ++k) v[k] = load_shared(reinterpret_cast<const typename R::B*>(p) + k);
+      }
+      turn(backward, v, q);
+    } else {
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        q[k] = x + k < count ? load_shared(reinterpret_cast<const typename R::B*>(at + shift) + (backward ? count - 1 - x - k : x + k))
+                             : typename R::B{};
+    }
+  }
+
+ private:
+  CUMULUS_DEVICE void copy_element(int k) const {
+    store_shared(reinterpret_cast<typename R::B*>(at + shift) + k, load_global<kBytes>(lowest() + k * kBytes));
+  }
+};
+
+template <class S, int kChunks, int kSlots, int kFlight, int kReducers, int kStorers, int kScanners, int kCopies, bool kContiguous,
+          int kDims>
+struct SplitRowsKernel {
+  using Element = typename S::Element;
+  using Wide = typename S::Wide;
+  using Letter = Mail<Element>;
+  static constexpr int kTile = kChunks * kChunk;
+  using InStage = Stage<S::In::kBytes, kContiguous, kTile>;
+  using MaskStage = Stage<S::Mask::kBytes, kContiguous, kTile>;
+  static constexpr int kSlotBytes = InStage::kSize * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? MaskStage::kSize : 0);
+  static constexpr int kBatches = 64;  // of 32 chunks, whose totals the scanners keep
+  static constexpr int kGroups = 8;    // of 32 batches
+
+  // ---- shared memory ----
+
+  struct Control {
+    Barrier full[kSlots], empty[kSlots];
+    i64 tile[kSlots];
+    u32 epoch, rank, last;
+    u32 current[kScanners];    // the job that each scanner is at
+    u32 batch_flag[kBatches];  // job + 1 when its total is there
+    u32 group_flag[kGroups];   // group + 1 when R at its start is there
+    u32 groups_done;
+    alignas(16) Wide batch_total[kBatches];
+    alignas(16) Wide group_start[kGroups];
+  };
+  static constexpr int kControlBytes = (static_cast<int>(sizeof(Control)) + 127) / 128 * 128;
+
+  const Args<kDims>& a;
+  Control& control;
+  u8* ring;
+  i64 tiles_per_row, tiles, chunks_per_row;
+  u64* totals;  // words: totals of whole chunks, then R at chunks' starts
+  u64* starts;
+  u32 tag = 0;
+
+  CUMULUS_DEVICE explicit SplitRowsKernel(const Args<kDims>& args)
+      : a(args), control(*reinterpret_cast<Control*>(shared_memory())), ring(shared_memory() + kControlBytes) {
+    tiles_per_row = (a.n_out + kTile - 1) / kTile;
+    tiles = tiles_per_row * a.rows;
+    chunks_per_row = a.n / kChunk;
+    totals = a.workspace + kWorkspaceHeader;
+    starts = totals + a.rows * chunks_per_row * Letter::kWords;
+  }
+  CUMULUS_DEVICE u64* total_words(i64 row, i64 chunk) const { return totals + (row * chunks_per_row + chunk) * Letter::kWords; }
+  CUMULUS_DEVICE u64* start_words(i64 row, i64 chunk) const { return starts + (row * (chunks_per_row + 1) + chunk) * Letter::kWords; }
+  CUMULUS_DEVICE bool has_start() const { return !S::kStartsEmpty || (a.flags & kHasInitial); }
+
+  // A tile in its slot.
+  struct Tile {
+    i64 row, first;
+    int count;  // elements that are read
+    Offsets offsets;
+    Row<S, kContiguous> tensors;
+
+    CUMULUS_DEVICE Tile(const SplitRowsKernel& k, i64 tile)
+        : row(tile / k.tiles_per_row),
+          first((tile - row * k.tiles_per_row) * kTile),
+          offsets(offsets_of(k.a, k.a.dims, row)),
+          tensors(k.a, offsets) {
+      const i64 left = k.a.n - first;
+      count = left > kTile ? kTile : left > 0 ? static_cast<int>(left) : 0;
+    }
+    CUMULUS_DEVICE InStage in(u8* slot) const { return {slot, tensors.in.from(first), count}; }
+    CUMULUS_DEVICE InStage in2(u8* slot) const { return {slot + InStage::kSize, tensors.in2.from(first), count}; }
+    CUMULUS_DEVICE MaskStage mask(u8* slot) const {
+      return {slot + InStage::kSize * (S::kTwoInputs ? 2 : 1), tensors.mask.from(first), count};
+    }
+  };
+  CUMULUS_DEVICE u8* slot_at(int slot) const { return ring + slot * kSlotBytes; }
+
+  // Quads of kCount segments, which begin at element x of the tile; a lane's own.
+  template <int kCount>
+  CUMULUS_DEVICE void read(const Tile& t, u8* slot, int x, Element (&v)[kCount][4]) const {
+    const InStage in = t.in(slot);
+    const int quad = x + static_cast<int>(lane_index()) * 4;
+#pragma unroll
+    for (int s = 0; s < kCount; ++s) {
+      typename S::InBits bits[4], bits2[4] = {};
+      typename S::MaskBits mask[4] = {};
+      in.read(quad + s * kSegment, bits);
+      if constexpr (S::kTwoInputs) t.in2(slot).read(quad + s * kSegment, bits2);
+      if constexpr (S::kMask != kNoMask) t.mask(slot).read(quad + s * kSegment, mask);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) v[s][k] = S::element(bits[k], bits2[k], mask[k]);
+      scan_quad<S>(v[s]);
+    }
+  }
+
+  // ---- loader ----
+
+  CUMULUS_DEVICE void load() {
+    constexpr int kEnds = kReducers > kStorers ? kReducers : kStorers;  // every reader must see an end
+    int ends = 0;
+    for (i64 i = 0; ends < kEnds; ++i) {
+      const int slot = static_cast<int>(i % kSlots);
+      if (i >= kSlots) barrier_wait(&control.empty[slot], static_cast<u32>(i / kSlots - 1) & 1);
+      if (i >= kFlight) barrier_wait(&control.full[(i - kFlight) % kSlots], static_cast<u32>((i - kFlight) / kSlots) & 1);
+      // The ticket comes last: a tile that is taken and not loaded holds everybody up.
+      i64 tile = tiles;
+      if (lane_index() == 0 && ends == 0) tile = static_cast<i64>(fetch_add(a.workspace + kTicket, 1));
+      tile = shuffle(tile, 0);
+      if (tile >= tiles) {
+        ++ends;
+        tile = -1;
+      }
+      if (lane_index() == 0) store_shared(&control.tile[slot], tile);
+      fill(slot, tile);
+    }
+  }
+
+  CUMULUS_DEVICE void fill(int slot, i64 tile) {
+    Barrier* full = &control.full[slot];
+    u8* at = slot_at(slot);
+    if (tile < 0) {
+      arrive(full, 0);
+      return;
+    }
+    const Tile t(*this, tile);
+    const InStage in = t.in(at), in2 = t.in2(at);
+    const MaskStage mask = t.mask(at);
+    u32 bytes = in.inner_bytes();
+    in.copy_edges();
+    if constexpr (S::kTwoInputs) in2.copy_edges(), bytes += in2.inner_bytes();
+    if constexpr (S::kMask != kNoMask) mask.copy_edges(), bytes += mask.inner_bytes();
+    if constexpr (kCopies == kCopyBulk) arrive(full, bytes);
+    in.template copy_inner<kCopies>(full);
+    if constexpr (S::kTwoInputs) in2.template copy_inner<kCopies>(full);
+    if constexpr (S::kMask != kNoMask) mask.template copy_inner<kCopies>(full);
+    if constexpr (kCopies != kCopyBulk) arrive(full, 0);
+  }
+  // Lane 0 for what ordinary stores have written; with cp.async each lane for its own copies too.
+  CUMULUS_DEVICE void arrive(Barrier* full, u32 bytes) {
+    if constexpr (kCopies == kCopyAsync) async_arrive(full);
+    sync_warp();
+    if (lane_index() != 0) return;
+    if constexpr (kCopies == kCopyBulk) {
+      fence_async();
+      barrier_arrive_expect(full, bytes);
+    } else {
+      barrier_arrive(full);
+    }
+  }
+  static constexpr u32 kFullCount = kCopies == kCopyAsync ? 33 : 1;
+
+  // ---- reducers ----
+
+  CUMULUS_DEVICE void reduce(int reducer) {
+    for (i64 i = reducer;; i += kReducers) {
+      const int slot = static_cast<int>(i % kSlots);
+      barrier_wait(&control.full[slot], static_cast<u32>(i / kSlots) & 1);
+      const i64 tile = load_shared(&control.tile[slot]);
+      if (tile < 0) return;
+      const Tile t(*this, tile);
+      for (int c = 0; c < kChunks && (c + 1) * kChunk <= t.count; ++c) {
+        const Element total = chunk_total(t, slot_at(slot), c * kChunk);
+        if (lane_index() == 0) Letter::publish(total_words(t.row, t.first / kChunk + c), tag, total);
+      }
+      sync_warp();
+      if (lane_index() == 0) barrier_arrive(&control.empty[slot]);
+    }
+  }
+
+  CUMULUS_DEVICE Element chunk_total(const Tile& t, u8* slot, int x) const {
+    constexpr int kBatch = 8;
+    Element segments{};  // lane s: segment s
+#pragma unroll 1
+    for (int s = 0; s < 32; s += kBatch) {
+      Element v[kBatch][4];
+      read(t, slot, x + s * kSegment, v);
+#pragma unroll
+      for (u32 step = 1; step < 32; step *= 2)
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) v[i][3] = S::combine(v[i][3], shuffle(v[i][3], (lane_index() + step) & 31));
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        const Element total = shuffle(v[i][3], 0);
+        if (static_cast<int>(lane_index()) == s + i) segments = total;
+      }
+    }
+#pragma unroll
+    for (u32 step = 1; step < 32; step *= 2) segments = S::combine(segments, shuffle(segments, (lane_index() + step) & 31));
+    return segments;
+  }
+
+  // ---- scanners: a job is a batch of 32 chunks of a row, lane = chunk ----
+
+  CUMULUS_DEVICE void scan(u32 scanner, u8* carry_memory) {
+    const i64 batches = chunks_per_row / 32 + 1, jobs = batches * a.rows;  // the last one may only have a start to publish
+    const i64 full_groups = chunks_per_row / 1024;
+    const Carry<S> carry{reinterpret_cast<Wide*>(carry_memory), 1, a.levels, (a.flags & kHasInitial) != 0};
+    const u32 lane = lane_index();
+    for (i64 job = scanner; job < jobs; job += kScanners) {
+      const i64 row = job / batches, batch = job - row * batches, group = batch / 32;
+      const u32 place = static_cast<u32>(batch) & 31;
+      const i64 left = chunks_per_row - batch * 32;
+      const u32 whole = left > 32 ? 32 : static_cast<u32>(left);        // chunks with totals
+      const u32 wanted = left >= 32 ? 32 : static_cast<u32>(left) + 1;  // starts to publish
+      if (lane == 0) store_release_shared(&control.current[scanner], static_cast<u32>(job));
+
+      Element total{};
+      Wide base = S::identity();
+      bool ready = lane >= whole, based = false, posted = whole < 32;
+      if (group == 0 && place == 0) base = start_of<S>(a, offsets_of(a, a.dims, row)), based = true;
+      u32 published = 0;
+      while (published < wanted || !posted) {
+        if (!ready) ready = Letter::read(total_words(row, batch * 32 + lane), tag, total);
+        const u32 missing = ~ballot(ready);
+        const u32 known = missing ? static_cast<u32>(count_trailing_zeros(missing)) : 32;  // contiguous
+        Wide prefix[1] = {S::widen(total)};
+        scan_lanes<S, 32>(prefix);
+        if (!posted && known == 32) {
+          post(job, prefix[0]);
+          posted = true;
+        }
+        if (!based) based = find_base(row, job, group, place, base);
+        const u32 can = known + 1 < wanted ? known + 1 : wanted;
+        if (based && can > published) {
+          const Wide before = shuffle(prefix[0], (lane + 31) & 31);
+          const Wide r = lane == 0 ? base : combine_start<S>(has_start() || batch > 0, base, before);
+          if (lane >= published && lane < can) Letter::publish(start_words(row, batch * 32 + lane), tag, S::narrow(r));
+          published = can;
+        } else if (published < wanted || !posted) {
+          pause();
+        }
+      }
+      if (place == 31 && whole == 32) finish_group(row, job, group, full_groups, carry);
+    }
+    if (lane == 0) store_release_shared(&control.current[scanner], 0xffffffffu);
+  }
+
+  // Makes the batch's total (in lane 31) known to the other scanners, when nobody needs what was in its place.
+  CUMULUS_DEVICE void post(i64 job, const Wide& prefix) {
+    const u32 place = static_cast<u32>(job % kBatches);
+    for (bool free = false; !free;) {
+      const u32 at = lane_index() < kScanners ? load_acquire_shared(&control.current[lane_index() % kScanners]) : 0xffffffffu;
+      free = ballot(at == 0xffffffffu || static_cast<i64>(at) > job - kBatches + 31) == 0xffffffffu;
+    }
+    sync_warp();
+    if (lane_index() == 31) {
+      store_shared(&control.batch_total[place], prefix);
+      store_release_shared(&control.batch_flag[place], static_cast<u32>(job) + 1);
+    }
+  }
+
+  // R at the batch's start, from R at its group's start and the totals of the group's earlier batches. False: not all are known.
+  CUMULUS_DEVICE bool find_base(i64 row, i64 job, i64 group, u32 place, Wide& base) {
+    const u32 lane = lane_index();
+    const i64 first_job = job - place;
+    const u32 slot = static_cast<u32>((first_job + lane) % kBatches);
+    const i64 id = group_id(row, group);
+    bool known = true;
+    if (lane < place) known = load_acquire_shared(&control.batch_flag[slot]) == static_cast<u32>(first_job + lane) + 1;
+    if (group > 0) known = known && load_acquire_shared(&control.group_flag[id % kGroups]) == static_cast<u32>(id) + 1;
+    if (ballot(known) != 0xffffffffu) return false;
+    sync_warp();
+    Wide prefix[1] = {lane < place ? load_shared(&control.batch_total[slot]) : Wide{}};
+    scan_lanes<S, 32>(prefix);
+    const Wide before = shuffle(prefix[0], (place + 31) & 31);
+    const Wide start = group > 0 ? load_shared(&control.group_start[id % kGroups]) : start_of<S>(a, offsets_of(a, a.dims, row));
+    base = place > 0 ? combine_start<S>(has_start() || group > 0, start, before) : start;
+    return true;
+  }
+  CUMULUS_DEVICE i64 group_id(i64 row, i64 group) const { return row * (chunks_per_row / 1024 + 1) + group; }
+
+  // The last batch of a whole group: its 32 batches are a node of level 4. Groups take their turns in the order of the sequence.
+  CUMULUS_DEVICE void finish_group(i64 row, i64 job, i64 group, i64 full_groups, const Carry<S>& carry) {
+    const u32 lane = lane_index();
+    const i64 turn = row * full_groups + group, first_job = job - 31;
+    const u32 slot = static_cast<u32>((first_job + lane) % kBatches);
+    while (ballot(load_acquire_shared(&control.batch_flag[slot]) == static_cast<u32>(first_job + lane) + 1) != 0xffffffffu) pause();
+    while (ballot(load_acquire_shared(&control.groups_done) == static_cast<u32>(turn)) != 0xffffffffu) pause();
+    sync_warp();
+    Wide prefix[1] = {load_shared(&control.batch_total[slot])};
+    scan_lanes<S, 32>(prefix);
+    if (lane == 31) {
+      if (group == 0) carry.begin(start_of<S>(a, offsets_of(a, a.dims, row)));
+      const i64 id = group_id(row, group) + 1;
+      store_shared(&control.group_start[id % kGroups], carry.template advance<true>(group, 0, prefix[0]));
+      store_release_shared(&control.group_flag[id % kGroups], static_cast<u32>(id) + 1);
+      store_release_shared(&control.groups_done, static_cast<u32>(turn) + 1);
+    }
+    sync_warp();
+  }
+
+  // ---- storers ----
+
+  CUMULUS_DEVICE void store(int storer) {
+    for (i64 i = storer;; i += kStorers) {
+      const int slot = static_cast<int>(i % kSlots);
+      barrier_wait(&control.full[slot], static_cast<u32>(i / kSlots) & 1);
+      const i64 tile = load_shared(&control.tile[slot]);
+      if (tile < 0) return;
+      const Tile t(*this, tile);
+      const Element start = wait_for_starts(t);
+      for (int c = 0; c < kChunks && t.first + c * kChunk < a.n_out; ++c)
+        store_chunk(t, slot_at(slot), c, shuffle(start, static_cast<u32>(c)), shuffle(start, static_cast<u32>(c) + 1));
+      sync_warp();
+      if (lane_index() == 0) barrier_arrive(&control.empty[slot]);
+    }
+  }
+
+  // Lane c: R at the start of the tile's chunk c, up to the end of its last whole one.
+  CUMULUS_DEVICE Element wait_for_starts(const Tile& t) const {
+    const i64 chunk = t.first / kChunk + lane_index();
+    Element start{};
+    bool ready = lane_index() > kChunks || chunk > chunks_per_row;
+    for (;;) {
+      if (!ready) ready = Letter::read(start_words(t.row, chunk), tag, start);
+      if (ballot(ready) == 0xffffffffu) return start;
+      pause();
+    }
+  }
+
+  CUMULUS_DEVICE void store_chunk(const Tile& t, u8* slot, int chunk, const Element& chunk_start, const Element& next_chunk) const {
+    constexpr int kBatch = 4;
+    const bool exclusive = a.flags & kExclusive, no_initial = !(a.flags & kHasInitial);
+    const i64 first = t.first + chunk * kChunk, left = a.n_out - first;
+    const int end = left > kChunk ? kChunk : static_cast<int>(left);
+    const bool has_chunk = has_start() || first > 0;
+    Outlet outlet(t.tensors.out.from(first), 0, end);
+    Counter<S, Element> segments{};
+    Element here = chunk_start;
+#pragma unroll 1
+    for (int s = 0; s < 32 && s * kSegment < end; s += kBatch) {
+      Element v[kBatch][4], total[kBatch];
+      read(t, slot, chunk * kChunk + s * kSegment, v);
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) total[i] = v[i][3];
+      scan_lanes<S, 32>(total);
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        v[i][3] = total[i];
+        const Element prefix = segments.advance(static_cast<u32>(s + i), shuffle(total[i], 31));
+        const Element next = s + i < 31 ? combine_start<S>(has_chunk, chunk_start, prefix) : next_chunk;
+        const int x = (s + i) * kSegment + static_cast<int>(lane_index()) * 4;
+        Element r[5];
+        typename S::OutBits q[4];
+        finish_quad<S, 32>(v[i], has_chunk || s + i > 0, here, next, r);
+        encode_quad<S>(r, exclusive, first + x == 0 && no_initial, q);
+        outlet.put(x, q);
+        if (a.flags & kHasTotal) store_total_of_quad<S>(a, t.offsets, first + x, r);
+        here = next;
+      }
+    }
+    outlet.finish((end + kBatch * kSegment - 1) / (kBatch * kSegment) * (kBatch * kSegment));
+  }
+
+  // ---- the block ----
+
+  static CUMULUS_DEVICE void run(const Args<kDims>& a) {
+    SplitRowsKernel k(a);
+    k.begin();
+    const int warp = static_cast<int>(warp_index());
+    if (warp == 0) k.load();
+    else if (warp <= kReducers) k.reduce(warp - 1);
+    else if (warp <= kReducers + kStorers) k.store(warp - 1 - kReducers);
+    else if (load_shared(&k.control.rank) == 0) k.scan(static_cast<u32>(warp - 1 - kReducers - kStorers), k.ring + kSlots * kSlotBytes);
+    k.end();
+  }
+
+  CUMULUS_DEVICE void begin() {
+    const u32 thread = thread_index();
+    if (thread == 0) {
+      for (int i = 0; i < kSlots; ++i) {
+        barrier_init(&control.full[i], kFullCount);
+        barrier_init(&control.empty[i], 2);
+      }
+      barrier_init_done();
+      store_shared(&control.epoch, static_cast<u32>(load_relaxed(a.workspace + kEpoch)));
+      store_shared(&control.rank, static_cast<u32>(fetch_add(a.workspace + kArrived, 1)));
+      store_shared(&control.groups_done, 0u);
+    }
+    if (thread < kBatches) store_shared(&control.batch_flag[thread], 0u);
+    if (thread < kGroups) store_shared(&control.group_flag[thread], 0u);
+    if (thread < kScanners) store_shared(&control.current[thread], thread);
+    sync_block();
+    tag = load_shared(&control.epoch) + 1;
+  }
+
+  // The last block to end leaves the workspace as the next launch wants it.
+  CUMULUS_DEVICE void end() {
+    sync_block();
+    if (thread_index() == 0) {
+      const u64 done = fetch_add(a.workspace + kDone, 1);
+      const bool last = done + 1 == block_count();
+      if (last) {
+        store_relaxed(a.workspace + kTicket, 0);
+        store_relaxed(a.workspace + kArrived, 0);
+        store_relaxed(a.workspace + kDone, 0);
+        store_relaxed(a.workspace + kEpoch, tag == 0xffffffffu ? 0 : tag);
+      }
+      store_shared(&control.last, static_cast<u32>(last));
+    }
+    if (tag != 0xffffffffu) return;
+    sync_block();  // the epoch has come round: no old word may be taken for a new one
+    if (load_shared(&control.last))
+      for (i64 i = kWorkspaceHeader + thread_index(); i < a.workspace_words; i += block_threads()) store_relaxed(a.workspace + i, 0);
+  }
+};
+
+}  // namespace cumulus::cuda
