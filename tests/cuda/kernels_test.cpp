@@ -1,0 +1,145 @@
+// The GPU kernels, run by the emulator: every layout and op, kinds and dtypes pairwise, against the reference's bits.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "cuda/plan.h"
+#include "emulated.h"
+#include "support.h"
+
+namespace {
+
+using namespace support;
+using cumulus::Problem;
+using cumulus::cuda::Layout;
+using cumulus::cuda::Plan;
+using cumulus::cuda::Tuning;
+
+const cumulus::cuda::DeviceInfo& device() { return *cumulus::cuda::find_preset("h200"); }
+
+std::vector<emulator::Memory> memory_of(const Built& b) {
+  std::vector<emulator::Memory> all;
+  const auto put = [&](const Tensor& t, bool writable) {
+    if (t) all.push_back({t.memory.data(), static_cast<std::size_t>(t.memory.size()), writable});
+  };
+  put(b.in, b.c.in_place), put(b.in2, false), put(b.out, true), put(b.mask, false);
+  put(b.initial, b.c.total == Total::is_initial), put(b.total, true);
+  return all;
+}
+
+std::string text(const Plan& p) {
+  return std::string(name(p.layout)) + (p.contiguous ? "" : " strided") + ", " + name(p.copies) + ", warps " + std::to_string(p.warps) +
+         ", segments " + std::to_string(p.segments) + ", chunks " + std::to_string(p.chunks) + ", grid " + std::to_string(p.grid);
+}
+
+// Runs one case under a tuning. False: no kernel for it is compiled here.
+bool check(const Case& c, const Tuning& tuning, const emulated::Run& how) {
+  Built expected(c), got(c);
+  const Problem problem = got.problem();
+  const Plan plan = make_plan(problem, device(), tuning);
+  std::vector<std::string> findings;
+  if (emulated::run(problem, plan, memory_of(got), how, findings) == emulated::Outcome::not_compiled) return false;
+  expected.run_reference();
+  const auto equal = got.equals(expected);
+  if (!equal || !findings.empty()) {
+    std::string all;
+    for (const std::string& f : findings) all += "\n  " + f;
+    ADD_FAILURE() << describe(got) << "\n  " << text(plan) << ", seed " << how.seed << "\n  " << equal.message() << all;
+  }
+  return true;
+}
+
+// A case that a layout serves: sizes around its limits, any kind, term and alignment.
+Case random_case(Layout layout, const emulated::Types& types, const Tuning& tuning, Random& random) {
+  Case c;
+  c.op = types.op, c.in = types.in, c.out = types.out;
+  c.mask = static_cast<Mask>(types.mask);
+  c.kind = random.pick(kAllKinds), c.reverse = random.chance(50);
+  c.fill = natural_fill(c.op, random);
+  c.seed = random.next() >> 1;
+  std::int64_t length = 0;
+  switch (layout) {
+    case Layout::short_rows:
+      length = random.chance(50) ? random.between(1, 16) : random.between(65, 128);
+      if (c.kind == Kind::prefixes) length -= length == 16 || length == 128 || length == 1 ? -1 + 2 * (length > 1) : 0;
+      break;
+    case Layout::rows: {
+      const std::int64_t tile = tuning.warps * tuning.segments * 128;
+      length = tuning.warps == 1 ? random.between(1, tile) : random.pick(std::vector<std::int64_t>{tile, tile + 1, tile - 1, 2 * tile + 5, 300});
+      if (c.kind == Kind::prefixes && tuning.warps == 1 && length == tile) --length;
+      if (random.chance(3)) length = 131072 + 4100;
+      break;
+    }
+    case Layout::split_rows:
+      length = random.pick(std::vector<std::int64_t>{4096, 8192, 4095, 8193, 100, 12288 + 77, 5 * 4096 + 1});
+      if (random.chance(3)) length = 131072 + 4096 * random.below(3) + random.below(2);
+      break;
+    default:
+      length = random.chance(80) ? random.between(0, 300) : random.pick(std::vector<std::int64_t>{4096, 4097, 4095, 8192, 5000});
+  }
+  const std::int64_t rows = layout == Layout::columns ? random.between(1, length > 1000 ? 3 : 140) : random.between(1, length > 1000 ? 3 : 20);
+  if (layout == Layout::columns) {
+    c.shape = {length, rows}, c.axis = 0;
+    if (random.chance(40)) c.shape = {2, length, rows}, c.axis = 1;
+  } else {
+    c.shape = {rows, length}, c.axis = 1;
+    if (random.chance(30)) c.shape = {rows, 2, length}, c.axis = 2;
+  }
+  c.in_layout.offset = random.chance(50) ? 0 : random.below(9);
+  c.in2_layout.offset = random.chance(50) ? c.in_layout.offset : random.below(9);
+  c.out_layout.offset = random.chance(50) ? 0 : random.below(9);
+  c.mask_layout.offset = random.below(5);
+  if (random.chance(30)) {  // gaps, between rows or between elements
+    const auto rank = c.shape.size();
+    c.in_layout.gap = Sizes(rank, 1);
+    c.in_layout.gap[static_cast<std::size_t>(random.below(static_cast<std::int64_t>(rank)))] = 2;
+    if (random.chance(50)) c.out_layout.gap = c.in_layout.gap;
+  }
+  if (c.mask != Mask::none && random.chance(30)) c.mask_shape = {c.shape.back()};
+  c.first = random.pick(std::vector{First::none, First::none, First::dropped, First::kept});
+  c.total = random.pick(std::vector{Total::none, Total::own, c.first == First::none ? Total::own : Total::is_initial});
+  if (may_be_in_place(c) && random.chance(25)) c.in_place = true;
+  return c;
+}
+
+class Layouts : public testing::TestWithParam<Layout> {};
+
+TEST_P(Layouts, every_type_has_the_references_bits) {
+  Random random(seed());
+  const int rounds = full() ? 40 : sanitized() ? 1 : 4;
+  for (const emulated::Types& types : emulated::kTypes) {
+    for (const Tuning& tuning : emulated::tunings(GetParam())) {
+      int done = 0;
+      for (int tries = 0; done < rounds && tries < 20 * rounds; ++tries) {
+        emulated::Run how;
+        how.seed = random.next();
+        how.epoch = random.chance(50) ? 0 : static_cast<std::uint32_t>(0xfffffffeu - static_cast<std::uint32_t>(random.below(3)));
+        how.dirty = random.chance(50);
+        done += check(random_case(GetParam(), types, tuning, random), tuning, how);
+        if (HasFailure()) return;
+      }
+      EXPECT_GT(done, 0) << name(types.op) << " " << cumulus::name(types.in) << " to " << cumulus::name(types.out);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(kernels, Layouts, testing::Values(Layout::short_rows, Layout::rows, Layout::split_rows, Layout::columns),
+                         [](const auto& tested) { return std::string(name(tested.param)); });
+
+// Levels 4 and 5 of the order, groups of the scanners, with as few as one resident block.
+TEST(SplitRows, go_through_all_levels_with_one_resident_block) {
+  Random random(seed());
+  Case c;
+  c.shape = {2, 32 * 131072 + 4096 * 33 + 5}, c.axis = 1;
+  c.total = Total::own;
+  for (const Tuning& tuning : emulated::tunings(Layout::split_rows)) {
+    emulated::Run how;
+    how.seed = random.next();
+    how.resident = 1;
+    EXPECT_TRUE(check(c, tuning, how));
+    if (!full()) break;
+  }
+}
+
+}  // namespace

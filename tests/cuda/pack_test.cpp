@@ -1,0 +1,88 @@
+// Files of cubins built ahead of time: found, read, and never trusted when damaged.
+#include "cuda/pack.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+
+#include "error.h"
+#include "fake_system.h"
+#include "temporary_folder.h"
+
+namespace {
+
+using namespace cumulus;
+using namespace cumulus::cuda;
+
+std::string pack_bytes(int entries) {
+  std::string bytes = "cumulus pack 1\n";
+  for (int k = 0; k < entries; ++k) {
+    const std::string entry = to_bytes("key " + std::to_string(k), {"name", std::string(100, static_cast<char>('a' + k))});
+    const std::uint64_t size = entry.size();
+    bytes.append(reinterpret_cast<const char*>(&size), sizeof size).append(entry);
+  }
+  return bytes;
+}
+
+TEST(Packs, AreFoundByVariableOrBesideTheLibrary) {
+  support::FakeSystem system;
+  EXPECT_TRUE(find_packs(system).empty());
+  system.add("/opt/cumulus/lib/cumulus/sm_90.pack");
+  system.add("/opt/cumulus/lib/cumulus/readme.txt");
+  EXPECT_EQ(find_packs(system), std::vector<std::string>{"/opt/cumulus/lib/cumulus/sm_90.pack"});
+  system.own = "/opt/cumulus/bin/cumulus";
+  system.add("/opt/cumulus/bin/../lib/cumulus/sm_90.pack");  // the same file, as the fake system sees it
+  EXPECT_EQ(find_packs(system), std::vector<std::string>{"/opt/cumulus/bin/../lib/cumulus/sm_90.pack"});
+  system.add("/mine/a.pack");
+  system.add("/mine/b.pack");
+  system.variables["CUMULUS_PACK"] = "/mine";
+  EXPECT_EQ(find_packs(system), (std::vector<std::string>{"/mine/a.pack", "/mine/b.pack"}));
+  system.variables["CUMULUS_PACK"] = "/mine/b.pack";
+  EXPECT_EQ(find_packs(system), std::vector<std::string>{"/mine/b.pack"});
+  system.variables["CUMULUS_PACK"] = "/nothing";
+  EXPECT_TRUE(find_packs(system).empty());
+}
+
+TEST(Packs, DamagedEntriesAreLeftOut) {
+  const support::TemporaryFolder temporary;
+  const std::string path = temporary.path + "/p.pack", whole = pack_bytes(3);
+  const auto read = [&](const std::string& bytes) {
+    std::ofstream(path, std::ios::binary) << bytes;
+    return read_pack(path);
+  };
+  ASSERT_EQ(read(whole).size(), 3u);
+  EXPECT_EQ(read(whole)[1].key, "key 1");
+  for (std::size_t k = 0; k < whole.size(); ++k) {
+    std::string damaged = whole;
+    damaged[k] = static_cast<char>(damaged[k] ^ 1);
+    EXPECT_LT(read(damaged).size(), 3u) << "byte " << k;
+    EXPECT_LT(read(whole.substr(0, k)).size(), 3u) << k << " bytes";
+  }
+  EXPECT_TRUE(read("").empty());
+  EXPECT_TRUE(read_pack(temporary.path + "/none").empty());
+}
+
+TEST(Packs, APathThatCannotBeWrittenIsNamed) {
+  support::FakeSystem system;
+  CubinSource source(system, 13000, {{}, ""});
+  try {
+    write_pack("/proc/nothing/x.pack", source, {}, {}, nullptr);
+    FAIL();
+  } catch (const Failure& failure) {
+    EXPECT_NE(failure.message.find("/proc/nothing/x.pack"), std::string::npos) << failure.message;
+  }
+}
+
+TEST(Packs, AFailureLeavesNoHalfFile) {
+  const support::TemporaryFolder temporary;
+  support::FakeSystem system;  // no compiler
+  CubinSource source(system, 13000, {{}, ""});
+  const std::vector<KernelSpec> kernels = {{"a.cuh", "a", {}}};
+  const std::vector<int> capabilities = {90};
+  EXPECT_THROW(write_pack(temporary.path + "/x.pack", source, kernels, capabilities, nullptr), Failure);
+  EXPECT_TRUE(std::filesystem::is_empty(temporary.path));
+}
+
+}  // namespace

@@ -1,0 +1,241 @@
+// From name to machine code: the key, and where the code comes from. Compilations are real where this machine has NVRTC.
+#include "cuda/program.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <thread>
+
+#include "cuda/kernel_sources.h"
+#include "cuda/pack.h"
+#include "error.h"
+#include "fake_driver.h"
+#include "temporary_folder.h"
+
+namespace {
+
+using namespace cumulus;
+using namespace cumulus::cuda;
+using Origin = CubinSource::Origin;
+using support::FakeDriver;
+
+constexpr SourceFile kFiles[] = {
+    {"scale.cuh",
+     "#include \"twice.h\"\nextern \"C\" __global__ void scale(float* x) { x[threadIdx.x] = twice(x[threadIdx.x]) * FACTOR; }\n"},
+    {"twice.h", "__device__ inline float twice(float x) { return x + x; }\n"},
+};
+const KernelSources kSources = {kFiles, "hash of the files"};
+
+KernelSpec spec_of(int factor) { return {"scale.cuh", "scale", {"-DFACTOR=" + std::to_string(factor)}}; }
+
+TEST(KernelKey, HoldsAllThatTheCodeDependsOn) {
+  const KernelSpec spec = spec_of(2);
+  KernelSpec source = spec, name = spec, options = spec;
+  source.source = "other.cuh";
+  name.name = "other";
+  options.options.push_back("-DX");
+  const NvrtcFile file{"/libnvrtc.so.13", "", 13, 1, 1}, newer{"/libnvrtc.so.13", "", 13, 1, 2};
+  const std::set<std::string> keys = {kernel_key(spec, 90, "a"),       kernel_key(spec, 80, "a"),       kernel_key(spec, 90, "b"),
+                                      kernel_key(source, 90, "a"),     kernel_key(name, 90, "a"),       kernel_key(options, 90, "a"),
+                                      kernel_key(spec, 90, "a", file), kernel_key(spec, 90, "a", newer)};
+  EXPECT_EQ(keys.size(), 8u);
+  for (const char* part : {"cumulus 0.", "a\n", "scale.cuh", "90", "-DFACTOR=2", "--fmad=false"})
+    EXPECT_NE(kernel_key(spec, 90, "a").find(part), std::string::npos) << part;
+}
+
+TEST(KernelSources, AreEmbedded) {
+  std::set<std::string> names;
+  for (const SourceFile& file : kernel_sources()) {
+    EXPECT_TRUE(names.insert(file.name).second) << file.name;
+    EXPECT_GT(std::strlen(file.text), 50u) << file.name;
+  }
+  EXPECT_TRUE(names.contains("args.h"));
+  EXPECT_EQ(std::strlen(kernel_sources_hash()), 64u);
+}
+
+TEST(NoCompiler, SaysWhatToDo) {
+  support::FakeSystem system;
+  CubinSource source(system, 12080, kSources);
+  try {
+    source.get(spec_of(1), 90);
+    FAIL();
+  } catch (const Failure& failure) {
+    for (const char* part : {"no NVRTC", "pip install", "CUMULUS_NVRTC", "CUMULUS_PACK"})
+      EXPECT_NE(failure.message.find(part), std::string::npos) << failure.message;
+  }
+  system.add("/usr/local/cuda/lib64/libnvrtc.so.13");
+  try {
+    source.get(spec_of(1), 90);
+    FAIL();
+  } catch (const Failure& failure) {
+    for (const char* part : {"12.8", "newer", "/usr/local/cuda/lib64/libnvrtc.so.13", "update the driver", "NVRTC 12"})
+      EXPECT_NE(failure.message.find(part), std::string::npos) << failure.message;
+  }
+  EXPECT_TRUE(system.opens.empty()) << "one that is too new is not even opened";
+  system.add("/usr/lib/libnvrtc.so.12");
+  try {
+    source.get(spec_of(1), 90);
+    FAIL();
+  } catch (const Failure& failure) {
+    EXPECT_NE(failure.message.find("does not open"), std::string::npos) << failure.message;
+  }
+}
+
+// The real system, with other variables.
+class RealSystemWith : public System {
+ public:
+  std::map<std::string, std::string> variables;
+  int opens = 0;
+
+  void* open(const std::string& name, std::string& error) override { return ++opens, real_system().open(name, error); }
+  void* opened(const std::string& name) override { return real_system().opened(name); }
+  void close(void* library) override { real_system().close(library); }
+  void* symbol(void* library, const char* name) override { return real_system().symbol(library, name); }
+  std::string path(void* library) override { return real_system().path(library); }
+  std::vector<std::string> loaded() override { return real_system().loaded(); }
+  std::string own_path() override { return real_system().own_path(); }
+  std::optional<std::string> environment(const char* name) override {
+    const auto found = variables.find(name);
+    return found != variables.end() ? std::optional(found->second) : real_system().environment(name);
+  }
+  std::optional<FileInfo> file(const std::string& path) override { return real_system().file(path); }
+  std::vector<std::string> list(const std::string& folder) override { return real_system().list(folder); }
+  std::optional<std::string> read(const std::string& path) override { return real_system().read(path); }
+  std::string real_path(const std::string& path) override { return real_system().real_path(path); }
+};
+
+class Cubins : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (find_nvrtc(real_system()).empty()) GTEST_SKIP() << "this machine has no NVRTC";
+    system.variables["CUMULUS_CACHE_DIR"] = temporary.path + "/cache";
+    system.variables["CUMULUS_PACK"] = "";
+  }
+  CubinSource source() { return CubinSource(system, 99000, kSources); }
+
+  support::TemporaryFolder temporary;
+  RealSystemWith system;
+};
+
+TEST_F(Cubins, AreCompiledOnceThenFromMemoryThenFromDisk) {
+  CubinSource first = source();
+  Origin origin;
+  const Cubin cubin = first.get(spec_of(3), 90, &origin);
+  EXPECT_EQ(origin, Origin::compiled);
+  EXPECT_EQ(cubin.lowered_name, "scale");
+  EXPECT_EQ(first.get(spec_of(3), 90, &origin), cubin);
+  EXPECT_EQ(origin, Origin::memory);
+  first.get(spec_of(4), 90, &origin);
+  EXPECT_EQ(origin, Origin::compiled);
+  first.get(spec_of(3), 80, &origin);
+  EXPECT_EQ(origin, Origin::compiled);
+
+  const int opens = system.opens;
+  CubinSource second = source();
+  EXPECT_EQ(second.get(spec_of(3), 90, &origin), cubin);
+  EXPECT_EQ(origin, Origin::disk);
+  EXPECT_EQ(system.opens, opens) << "a hit does not open NVRTC";
+}
+
+TEST_F(Cubins, ADamagedEntryIsCompiledAgain) {
+  Origin origin;
+  const Cubin cubin = source().get(spec_of(3), 90, &origin);
+  for (const auto& entry : std::filesystem::directory_iterator(temporary.path + "/cache")) std::filesystem::resize_file(entry.path(), 1000);
+  EXPECT_EQ(source().get(spec_of(3), 90, &origin), cubin);
+  EXPECT_EQ(origin, Origin::compiled);
+  source().get(spec_of(3), 90, &origin);
+  EXPECT_EQ(origin, Origin::disk);
+}
+
+TEST_F(Cubins, WithoutACacheEverythingStillWorks) {
+  for (const char* folder : {"", "/proc/cumulus_cannot_be_made"}) {
+    system.variables["CUMULUS_CACHE_DIR"] = folder;
+    Origin origin;
+    for (int k = 0; k < 2; ++k) {
+      EXPECT_FALSE(source().get(spec_of(3), 90, &origin).code.empty());
+      EXPECT_EQ(origin, Origin::compiled);
+    }
+  }
+}
+
+TEST_F(Cubins, ThreadsThatAskAtOnceCompileOnce) {
+  CubinSource one = source();
+  std::atomic<int> compiled = 0;
+  std::vector<std::thread> threads;
+  for (int k = 0; k < 8; ++k)
+    threads.emplace_back([&] {
+      Origin origin;
+      one.get(spec_of(5), 90, &origin);
+      compiled += origin == Origin::compiled;
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(compiled, 1);
+}
+
+TEST_F(Cubins, ComeFromAPackWithoutAnyCompiler) {
+  const std::string pack = temporary.path + "/kernels.pack";
+  const std::vector<KernelSpec> kernels = {spec_of(1), spec_of(2)};
+  const std::vector<int> capabilities = {80, 90};
+  CubinSource builder = source();
+  int done = 0;
+  const PackReport report = write_pack(pack, builder, kernels, capabilities, [&](int now, int total) {
+    EXPECT_EQ(now, ++done);
+    EXPECT_EQ(total, 4);
+  });
+  EXPECT_EQ(report.kernels, 4);
+  EXPECT_EQ(report.bytes, static_cast<std::int64_t>(std::filesystem::file_size(pack)));
+  EXPECT_EQ(read_pack(pack).size(), 4u);
+
+  support::FakeSystem bare;
+  bare.variables["CUMULUS_PACK"] = pack;
+  bare.add(pack);
+  Origin origin;
+  CubinSource packed(bare, 13000, kSources);
+  EXPECT_EQ(packed.get(spec_of(2), 90, &origin), builder.compile(spec_of(2), 90));
+  EXPECT_EQ(origin, Origin::pack);
+  EXPECT_THROW(packed.get(spec_of(3), 90), Failure) << "not in the pack";
+  CubinSource changed(bare, 13000, {kFiles, "another hash"});
+  EXPECT_THROW(changed.get(spec_of(2), 90), Failure) << "a pack of other sources is not used";
+}
+
+TEST_F(Cubins, ACompilerThatDoesNotKnowTheArchitectureIsNamed) {
+  CubinSource one = source();
+  try {
+    one.get(spec_of(3), 19);
+    FAIL();
+  } catch (const Failure& failure) {
+    EXPECT_NE(failure.message.find("sm_19"), std::string::npos) << failure.message;
+  }
+}
+
+TEST_F(Cubins, ABrokenKernelShowsTheLog) {
+  CubinSource one = source();
+  try {
+    one.get({"scale.cuh", "scale", {}}, 90);
+    FAIL();
+  } catch (const Failure& failure) {
+    EXPECT_NE(failure.message.find("FACTOR"), std::string::npos) << failure.message;
+  }
+}
+
+TEST_F(Cubins, AreLoadedOncePerContext) {
+  FakeDriver::reset();
+  const Driver driver = support::fake_driver();
+  CubinSource one = source();
+  const DeviceInfo& device = *find_preset("h200");
+  const CUfunction first = load_kernel(driver, one, 901, spec_of(1), device);
+  EXPECT_EQ(load_kernel(driver, one, 901, spec_of(1), device), first);
+  EXPECT_EQ(FakeDriver::get().loaded_images.size(), 1u);
+  load_kernel(driver, one, 901, spec_of(2), device);
+  load_kernel(driver, one, 902, spec_of(1), device);
+  EXPECT_EQ(FakeDriver::get().loaded_images.size(), 3u);
+  FakeDriver::get().fail = {{"cuModuleLoadDataEx", CUDA_ERROR_OUT_OF_MEMORY}};
+  EXPECT_THROW(load_kernel(driver, one, 903, spec_of(1), device), Failure);
+  FakeDriver::get().fail.clear();
+  EXPECT_NE(load_kernel(driver, one, 903, spec_of(1), device), nullptr);
+}
+
+}  // namespace
