@@ -13,7 +13,7 @@ namespace {
 using cpu::kChunk;
 using cpu::kSegment;
 
-constexpr std::int64_t kParallelBytes = 4 << 20;    // below, waking another thread costs more than it saves (Zen 5, 2 cores)
+constexpr std::int64_t kThreadBytes = 512 << 10;    // a thread's share at least: less does not pay for waking it (Zen 5, 2 cores)
 constexpr std::int64_t kStreamingBytes = 64 << 20;  // above, or above twice the last cache: results bypass the cache
 constexpr std::int64_t kStripBytes = 2048;          // of one step of a strip of columns
 constexpr std::int64_t kLeastStripBytes = 128;
@@ -98,7 +98,8 @@ Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu) {
     return plan;
   }
   const std::int64_t element = bytes(p.kernel) * inputs(p.op);
-  if (plan.bytes_required >= kParallelBytes) plan.threads = p.threads > 0 ? p.threads : cpu.cores;
+  const std::int64_t most = p.threads > 0 ? p.threads : cpu.cores;
+  plan.threads = static_cast<std::int32_t>(std::clamp<std::int64_t>(plan.bytes_required / kThreadBytes, 1, most));
   plan.streaming = plan.bytes_required > std::min(kStreamingBytes, 2 * cpu.l3);
   const std::int64_t written = p.rows * p.n_out * bytes(p.out_dtype);
   if (plan.bytes_required > cpu.l3 && !plan.streaming) plan.bytes_moved += written;  // lines are read before they are written

@@ -51,6 +51,46 @@ TEST(Shape, SizeOneIsDropped) {
   EXPECT_EQ(scalar.rows, 1);
 }
 
+// A contiguous row takes a way of its own through the checks: what it yields, and what it leaves to the others, must not differ.
+TEST(Shape, ThePlainRowIsNoSpecialCase) {
+  alignas(16) unsigned char from[256] = {}, to[256] = {};
+  int plain_rows = 0;
+  for (int op = 0; op < cumulus::kOps; ++op)
+    for (int dtype = 1; dtype < cumulus::kDTypes; ++dtype)
+      for (int kind : {CUMULUS_INCLUSIVE, CUMULUS_EXCLUSIVE})
+        for (std::int64_t n : {1, 2, 7})
+          for (const std::int64_t overlap : {-1, 0, 1}) {  // apart, in place, one element further
+            const std::int64_t row[] = {n}, matrix[] = {1, n};
+            const auto size = static_cast<std::int64_t>(cumulus_dtype_size(dtype));
+            const auto canonical = [&](const std::int64_t* shape, int rank, Problem& p) -> std::string {
+              cumulus_scan_args args{};
+              args.struct_size = sizeof args;
+              args.op = op, args.kind = kind, args.axis = rank - 1, args.threads = 3;
+              args.in = {from, shape, nullptr, rank, dtype, CUMULUS_CPU, 0};
+              args.out = {overlap < 0 ? to : from + overlap * size, shape, nullptr, rank, dtype, CUMULUS_CPU, 0};
+              try {
+                cumulus::canonicalise(args, true, p);
+              } catch (const cumulus::Failure&) {
+                return "refused";
+              }
+              return "accepted";
+            };
+            Problem a, b;
+            const std::string verdict = canonical(row, 1, a);
+            ASSERT_EQ(verdict, canonical(matrix, 2, b)) << op << ' ' << dtype << ' ' << n << ' ' << overlap;
+            if (verdict == "refused") continue;
+            ++plain_rows;
+            const auto fields = [](const Problem& p) {
+              return std::make_tuple(p.op, p.kind, p.in_dtype, p.out_dtype, p.mask_dtype, p.initial_dtype, p.total_dtype, p.acc, p.kernel,
+                                     p.in, p.in2, p.mask, p.initial, p.out, p.total, p.n, p.n_out, p.rows, p.axis.size, p.axis.in,
+                                     p.axis.in2, p.axis.out, p.axis.mask, p.axis.initial, p.axis.total, p.dims, p.threads, p.flags,
+                                     p.stream, p.device);
+            };
+            EXPECT_TRUE(fields(a) == fields(b)) << op << ' ' << dtype << ' ' << n << ' ' << overlap;
+          }
+  EXPECT_GT(plain_rows, 400);
+}
+
 TEST(Shape, DifferentStridesDoNotMerge) {
   Case c = plain({2, 3, 5}, 2);
   c.in_layout.gap = {1, 2, 1};

@@ -50,6 +50,7 @@ struct ColumnState {
         if (args.has_start) std::memcpy(to, start[k], sizeof(T) * static_cast<std::size_t>(args.width));
         else std::memset(to, 0, sizeof(T) * static_cast<std::size_t>(args.width));
       }
+    if (args.levels == 0) return;
     const std::int64_t slots = Carry::slots_for(K, args.levels);
     std::int64_t* first = CarryOfColumn(args, 0).slots;
     for (int k = 0; k < K; ++k)
@@ -124,188 +125,178 @@ struct ColumnKernel {
     void operator=(V v) const { Put(array, width, j, v); }
   };
 
-  // One quad of steps for every column. kEnd: what ends with it. `rows` < 4 only in a column's last call.
-  enum class QuadEnd { kInside, kChunk };
+  // What becomes of the results: not stored, stored, or stored past the cache.
+  template <bool stores, bool streams>
+  struct Results {
+    static constexpr bool kStores = stores, kStreams = streams;
+  };
 
-  template <bool kStore, QuadEnd kEnd>
-  static HWY_INLINE void Quad(const ColumnArgs& args, const Arrays& a, std::int64_t at, int rows) {
-    const D d;
-    const std::int64_t i = args.position + at;
-    const std::int64_t q = (i >> 2) & 31, seg = (i >> 7) & 31;
-    const bool present = args.has_start || i > 0;
-    const bool segment_present = args.has_start || i >= kSegment, chunk_present = args.has_start || i >= kChunk;
-    const bool show = args.exclusive && i == 0 && args.shown[0];
+  // Where step `at` of a call lies.
+  struct Place {
     const T* in[K];
     T* out[K];
+  };
+  static HWY_INLINE Place PlaceOf(const ColumnArgs& args, std::int64_t at) {
+    Place p;
     for (int k = 0; k < K; ++k) {
-      in[k] = static_cast<const T*>(args.in[k]) + at * args.in_stride;
-      out[k] = args.out[k] ? static_cast<T*>(args.out[k]) + at * args.out_stride : nullptr;
+      p.in[k] = static_cast<const T*>(args.in[k]) + at * args.in_stride;
+      p.out[k] = args.out[k] ? static_cast<T*>(args.out[k]) + at * args.out_stride : nullptr;
     }
-    V shown{};
-    if (show) shown = Shown(args);
+    return p;
+  }
 
-    for (std::int64_t j = 0; j < a.width; j += kLanes) {
-      V s[4];
-      for (int r = 0; r < 4; ++r) {
-        if (r >= rows) {
-          s[r] = s[r - 1];
-          continue;
-        }
-        for (int k = 0; k < K; ++k) {
-          s[r].v[k] = hn::LoadU(d, in[k] + r * args.in_stride + j);
-          // The next quad's rows: too short and too far apart for the hardware to see them coming.
-          if (args.streaming) __builtin_prefetch(in[k] + (r + 4) * args.in_stride + j);
-        }
-        if (r > 0) s[r] = O::Combine(d, s[r - 1], s[r]);
+  // The prefixes of one quad, from step `row` on; `rows` of its elements exist.
+  static HWY_INLINE void LoadQuad(const ColumnArgs& args, const Place& p, std::int64_t row, std::int64_t j, int rows, V (&s)[4]) {
+    const D d;
+    for (int r = 0; r < 4; ++r) {
+      if (r >= rows) {
+        s[r] = s[r - 1];
+        continue;
       }
-      const V e = Get(a.quad_base, a.width, j);
-
-      // R after this quad, unless a chunk ends with it.
-      V next = s[3];
-      if (rows == 4) {
-        if (Append<O>(d, q, next, [&](int k) { return LeftSlot{a.left1[k], a.width, j}; })) {
-          if (!O::kSkipsMissingStart || segment_present) next = O::Combine(d, Get(a.segment_base, a.width, j), next);
-        } else if (Append<O>(d, seg, next, [&](int k) { return LeftSlot{a.left2[k], a.width, j}; })) {
-          if (!O::kSkipsMissingStart || chunk_present) next = O::Combine(d, Get(a.chunk_base, a.width, j), next);
-          Put(a.segment_base, a.width, j, next);
-        }
-      } else if (!O::kSkipsMissingStart || present) {
-        next = O::Combine(d, e, next);
+      for (int k = 0; k < K; ++k) {
+        const T* from = p.in[k] + (row + r) * args.in_stride + j;
+        s[r].v[k] = hn::LoadU(d, from);
+        __builtin_prefetch(reinterpret_cast<const char*>(from) + args.ahead);
       }
-      Put(kEnd == QuadEnd::kChunk ? a.total : a.quad_base, a.width, j, next);
+      if (r > 0) s[r] = O::Combine(d, s[r - 1], s[r]);
+    }
+  }
 
-      if constexpr (kStore) {
-        V r[4];
-        for (int row = 0; row < 4; ++row) {
-          r[row] = s[row];
-          if (!O::kSkipsMissingStart || present) r[row] = O::Combine(d, e, s[row]);
-        }
-        if (args.exclusive) {
-          r[3] = r[2], r[2] = r[1], r[1] = r[0];
-          r[0] = show ? shown : e;
-        } else if (rows == 4) {
-          r[3] = next;  // at a chunk's end this is its total: ChunkEnd stores the last step
-        }
-        const int stored = kEnd == QuadEnd::kChunk && !args.exclusive ? 3 : rows;
-        for (int k = 0; k < K; ++k) {
-          if (out[k] == nullptr) continue;
-          for (int row = 0; row < stored; ++row) {
-            T* to = out[k] + row * args.out_stride + j;
-            if (args.streaming) hn::Stream(r[row].v[k], d, to);
-            else hn::StoreU(r[row].v[k], d, to);
-          }
-        }
+  // Stores the first `rows` results of one quad. e: R before it; next: R after it; s: its prefixes.
+  template <class Mode>
+  static HWY_INLINE void StoreQuad(const ColumnArgs& args, const Place& p, std::int64_t row, std::int64_t j, int rows, V e, const V (&s)[4],
+                                   V next, bool present, bool show) {
+    const D d;
+    V r[4] = {s[0], s[1], s[2], next};
+    for (int k = 0; k < 3; ++k)
+      if (!O::kSkipsMissingStart || present) r[k] = O::Combine(d, e, s[k]);
+    if (args.exclusive) {
+      r[3] = r[2], r[2] = r[1], r[1] = r[0], r[0] = e;
+      if (show) r[0] = Shown(args);
+    }
+    for (int k = 0; k < K; ++k) {
+      if (p.out[k] == nullptr) continue;
+      for (int i = 0; i < rows; ++i) {
+        T* to = p.out[k] + (row + i) * args.out_stride + j;
+        if constexpr (Mode::kStreams) hn::Stream(r[i].v[k], d, to);
+        else hn::StoreU(r[i].v[k], d, to);
       }
     }
   }
 
-  // A chunk ends: the wide levels take its totals, and an inclusive scan's last step shows the next chunk's base.
-  template <bool kStore>
+  // A finished segment ends with `total`: the chunk's counter takes it. Returns R after it, or, where a chunk ends with it,
+  // leaves the chunk's total for ChunkEnd.
+  static HWY_INLINE V EndSegment(const ColumnArgs& args, const Arrays& a, std::int64_t i, std::int64_t j, V total) {
+    const D d;
+    if (Append<O>(d, (i >> 7) & 31, total, [&](int k) { return LeftSlot{a.left2[k], a.width, j}; })) {
+      if (!O::kSkipsMissingStart || args.has_start || i >= kChunk) total = O::Combine(d, Get(a.chunk_base, a.width, j), total);
+      Put(a.segment_base, a.width, j, total);
+    } else {
+      Put(a.total, a.width, j, total);
+    }
+    return total;
+  }
+
+  // One quad of steps for every column. rows < 4 only in a column's last call.
+  template <class Mode>
+  static HWY_INLINE void Quad(const ColumnArgs& args, const Arrays& a, std::int64_t at, int rows) {
+    const D d;
+    const std::int64_t i = args.position + at;
+    const bool present = args.has_start || i > 0, segment_present = args.has_start || i >= kSegment;
+    const bool show = args.exclusive && i == 0 && args.shown[0];
+    const Place p = PlaceOf(args, at);
+    for (std::int64_t j = 0; j < a.width; j += kLanes) {
+      V s[4];
+      LoadQuad(args, p, 0, j, rows, s);
+      const V e = Get(a.quad_base, a.width, j);
+      V next = s[3];
+      if (rows < 4) {
+        if (!O::kSkipsMissingStart || present) next = O::Combine(d, e, next);
+      } else if (Append<O>(d, (i >> 2) & 31, next, [&](int k) { return LeftSlot{a.left1[k], a.width, j}; })) {
+        if (!O::kSkipsMissingStart || segment_present) next = O::Combine(d, Get(a.segment_base, a.width, j), next);
+      } else {
+        next = EndSegment(args, a, i, j, next);
+      }
+      Put(a.quad_base, a.width, j, next);
+      if constexpr (Mode::kStores) StoreQuad<Mode>(args, p, 0, j, rows, e, s, next, present, show);
+    }
+  }
+
+  // 2^kBits quads of steps for every column: the lowest bits of the segment's counter are unrolled, in registers. A quad is
+  // loaded before the one before it is stored: where lines are a power of two apart, loads would wait for those stores.
+  template <class Mode, int kBits>
+  static HWY_INLINE void Pack(const ColumnArgs& args, const Arrays& a, std::int64_t at) {
+    const D d;
+    const std::int64_t i = args.position + at, digit = (i >> (2 + kBits)) & ((32 >> kBits) - 1);
+    const bool segment_present = args.has_start || i >= kSegment;
+    const bool show = args.exclusive && i == 0 && args.shown[0];
+    const Place p = PlaceOf(args, at);
+    for (std::int64_t j = 0; j < a.width; j += kLanes) {
+      const auto upper = [&](int k) { return LeftSlot{a.left1[kBits + k], a.width, j}; };
+      bool present = args.has_start || i > 0;
+      V e = Get(a.quad_base, a.width, j);
+      const V base = Get(a.segment_base, a.width, j);
+      V uppers[5 - kBits];
+      for (int k = 0; k < 5 - kBits; ++k) uppers[k] = upper(k);
+      V s[2][4], left[kBits];
+      LoadQuad(args, p, 0, j, 4, s[0]);
+#pragma GCC unroll 8
+      for (int q = 0; q < (1 << kBits); ++q) {
+        if (q + 1 < (1 << kBits)) LoadQuad(args, p, 4 * (q + 1), j, 4, s[(q + 1) & 1]);
+        V next = s[q & 1][3];
+        bool inside = Append<O, kBits>(d, q, next, [&left](int k) -> V& { return left[k]; });
+        if (inside) {
+          for (int k = 0; k < 5 - kBits; ++k)
+            if ((digit >> k) & 1) next = O::Combine(d, uppers[k], next);
+        } else {
+          inside = Append<O, 5 - kBits>(d, digit, next, upper);
+        }
+        if (!inside) next = EndSegment(args, a, i, j, next);
+        else if (!O::kSkipsMissingStart || segment_present) next = O::Combine(d, base, next);
+        if constexpr (Mode::kStores) StoreQuad<Mode>(args, p, 4 * q, j, 4, e, s[q & 1], next, present, show && q == 0);
+        e = next, present = true;
+      }
+      Put(a.quad_base, a.width, j, e);
+    }
+  }
+
+  // A chunk ends with the step before `at`: the wide levels take its totals, and R after it, which the last quad could not know,
+  // is what an inclusive scan's last step shows.
+  template <class Mode>
   static HWY_INLINE void ChunkEnd(const ColumnArgs& args, const Arrays& a, std::int64_t at) {
     const void* totals[K];
     for (int k = 0; k < K; ++k) totals[k] = a.total + k * a.width;
     ColumnArgs start = args;
-    start.position = args.position + at + 4 - kChunk;
+    start.position = args.position + at - kChunk;
     State::Push(start, totals);
-    if (!kStore || args.exclusive) return;
+    if (!Mode::kStores || args.exclusive) return;
+    const Place p = PlaceOf(args, at - 1);
     for (int k = 0; k < K; ++k) {
-      if (args.out[k] == nullptr) continue;
-      T* to = static_cast<T*>(args.out[k]) + (at + 3) * args.out_stride;
+      if (p.out[k] == nullptr) continue;
       for (std::int64_t j = 0; j < a.width; j += kLanes) {
         const auto v = hn::LoadU(D(), a.chunk_base + k * a.width + j);
-        if (args.streaming) hn::Stream(v, D(), to + j);
-        else hn::StoreU(v, D(), to + j);
+        if constexpr (Mode::kStreams) hn::Stream(v, D(), p.out[k] + j);
+        else hn::StoreU(v, D(), p.out[k] + j);
       }
     }
   }
 
-  // ---- One vector of columns: eight quads in registers, the three lowest bits of the segment's counter unrolled ----
-
-  template <bool kStore>
-  static HWY_INLINE void Octet(const ColumnArgs& args, const Arrays& a, std::int64_t at) {
-    const D d;
-    const std::int64_t i = args.position + at, octet = (i >> 5) & 3;
-    const bool segment_present = args.has_start || i >= kSegment;
-    bool present = args.has_start || i > 0;
-    const bool show = args.exclusive && i == 0 && args.shown[0];
-    const T* in[K];
-    T* out[K];
-    for (int k = 0; k < K; ++k) {
-      in[k] = static_cast<const T*>(args.in[k]) + at * args.in_stride;
-      out[k] = args.out[k] ? static_cast<T*>(args.out[k]) + at * args.out_stride : nullptr;
-    }
-    V e = Get(a.quad_base, a.width, 0);
-    const V base = Get(a.segment_base, a.width, 0), left3 = Get(a.left1[3], a.width, 0), left4 = Get(a.left1[4], a.width, 0);
-    V left[3], next;
-#pragma GCC unroll 8
-    for (int q = 0; q < 8; ++q) {
-      V s[4];
-      for (int r = 0; r < 4; ++r) {
-        for (int k = 0; k < K; ++k) s[r].v[k] = hn::LoadU(d, in[k] + (4 * q + r) * args.in_stride);
-        if (r > 0) s[r] = O::Combine(d, s[r - 1], s[r]);
-      }
-      next = s[3];
-      if (Append<O, 3>(d, q, next, [&left](int k) -> V& { return left[k]; })) {
-        if (octet & 1) next = O::Combine(d, left3, next);
-        if (octet & 2) next = O::Combine(d, left4, next);
-        if (!O::kSkipsMissingStart || segment_present) next = O::Combine(d, base, next);
-      } else {
-        next = EndOctet(args, a, i, next, base);
-      }
-      if constexpr (kStore) {
-        V r[4] = {s[0], s[1], s[2], next};
-        for (int row = 0; row < 3; ++row)
-          if (!O::kSkipsMissingStart || present) r[row] = O::Combine(d, e, s[row]);
-        if (args.exclusive) {
-          r[3] = r[2], r[2] = r[1], r[1] = r[0], r[0] = e;
-          if (q == 0 && show) r[0] = Shown(args);
-        }
-        for (int k = 0; k < K; ++k) {
-          if (out[k] == nullptr) continue;
-          for (int row = 0; row < 4; ++row) {
-            T* to = out[k] + (4 * q + row) * args.out_stride;
-            if (args.streaming) hn::Stream(r[row].v[k], d, to);
-            else hn::StoreU(r[row].v[k], d, to);
-          }
-        }
-      }
-      e = next, present = true;
-    }
-    Put(a.quad_base, a.width, 0, next);
-  }
-
-  // Eight quads from step i on end with `total`: the segment's counter takes them as one child of four. Returns R after them,
-  // or, where a chunk ends, leaves its total for ChunkEnd.
-  static HWY_INLINE V EndOctet(const ColumnArgs& args, const Arrays& a, std::int64_t i, V total, V base) {
-    const D d;
-    const bool segment_present = args.has_start || i >= kSegment, chunk_present = args.has_start || i >= kChunk;
-    if (Append<O, 2>(d, (i >> 5) & 3, total, [&a](int k) { return LeftSlot{a.left1[3 + k], a.width, 0}; }))
-      return !O::kSkipsMissingStart || segment_present ? O::Combine(d, base, total) : total;
-    if (Append<O>(d, (i >> 7) & 31, total, [&a](int k) { return LeftSlot{a.left2[k], a.width, 0}; })) {
-      if (!O::kSkipsMissingStart || chunk_present) total = O::Combine(d, Get(a.chunk_base, a.width, 0), total);
-      Put(a.segment_base, a.width, 0, total);
-      return total;
-    }
-    Put(a.total, a.width, 0, total);
-    return total;
-  }
-
-  template <bool kStore>
+  template <class Mode>
   static void Walk(const ColumnArgs& args, const Arrays& a) {
-    for (std::int64_t at = 0; at < args.n; at += 4) {
-      if (a.width == kLanes && (args.position + at) % 32 == 0 && at + 32 <= args.n) {
-        Octet<kStore>(args, a, at);
-        at += 28;
-        if ((args.position + at + 4) % kChunk == 0) ChunkEnd<kStore>(args, a, at);
-        continue;
-      }
-      const int rows = static_cast<int>(std::min<std::int64_t>(4, args.n - at));
-      if (rows == 4 && (args.position + at + 4) % kChunk == 0) {
-        Quad<kStore, QuadEnd::kChunk>(args, a, at, 4);
-        ChunkEnd<kStore>(args, a, at);
+    for (std::int64_t at = 0; at < args.n;) {
+      const std::int64_t position = args.position + at, left = args.n - at;
+      if (a.width == kLanes && position % 32 == 0 && left >= 32) {
+        Pack<Mode, 3>(args, a, at);
+        at += 32;
+      } else if (!Mode::kStreams && position % 8 == 0 && left >= 8) {  // past the cache, four open rows are better than eight
+        Pack<Mode, 1>(args, a, at);
+        at += 8;
       } else {
-        Quad<kStore, QuadEnd::kInside>(args, a, at, rows);
+        if (left >= 4) Quad<Mode>(args, a, at, 4);
+        else Quad<Mode>(args, a, at, static_cast<int>(left));
+        at += std::min<std::int64_t>(4, left);
       }
+      if ((args.position + at) % kChunk == 0) ChunkEnd<Mode>(args, a, at);
     }
   }
 
@@ -320,7 +311,9 @@ struct ColumnKernel {
     for (int k = 0; k < 5; ++k) a.left1[k] = State::At(args, State::kLeft1 + k), a.left2[k] = State::At(args, State::kLeft2 + k);
     bool store = false;
     for (int k = 0; k < K; ++k) store |= args.out[k] != nullptr;
-    store ? Walk<true>(args, a) : Walk<false>(args, a);
+    if (!store) Walk<Results<false, false>>(args, a);
+    else if (args.streaming) Walk<Results<true, true>>(args, a);
+    else Walk<Results<true, false>>(args, a);
   }
 };
 

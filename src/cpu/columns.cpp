@@ -46,6 +46,15 @@ struct StripBuffers {
   }
 };
 
+// n lanes of a plane, all `value`.
+void fill(const Context& c, void* plane, const void* value, std::int64_t n) {
+  const auto fill_as = [&](auto bits) {
+    std::memcpy(&bits, value, sizeof bits);
+    std::fill_n(static_cast<decltype(bits)*>(plane), n, bits);
+  };
+  c.kernel.lane_bytes == 4 ? fill_as(std::uint32_t{}) : fill_as(std::uint64_t{});
+}
+
 // The column kernel that wastes the fewest lanes on `width` columns.
 int choose_variant(const OpKernels& kernel, std::int64_t width, std::int64_t& padded) {
   int best = 0;
@@ -203,23 +212,25 @@ struct Columns {
   // The state of a strip at its first step.
   void start(const Strip& s, void* state, StripBuffers& b) const {
     const void* start[kMaxPlanes];
-    Offsets column = s.first;
     Value value;
-    for (std::int64_t j = 0; j < s.padded; ++j) {
-      if (j == 0 || (j < s.width && s.lane.initial != 0)) c.load_start(column, value);
-      for (int k = 0; k < c.planes; ++k)
-        std::memcpy(lane(c, b.edge.at[k], j), value.plane(k), static_cast<std::size_t>(c.kernel.lane_bytes));
-      column.add(s.lane, 1);
+    c.load_start(s.first, value);
+    for (int k = 0; k < c.planes; ++k) fill(c, b.edge.at[k], value.plane(k), s.padded);
+    if (s.lane.initial != 0) {
+      Offsets column = s.first;
+      for (std::int64_t j = 0; j < s.width; ++j, column.add(s.lane, 1)) {
+        c.load_start(column, value);
+        for (int k = 0; k < c.planes; ++k)
+          std::memcpy(lane(c, b.edge.at[k], j), value.plane(k), static_cast<std::size_t>(c.kernel.lane_bytes));
+      }
     }
     for (int k = 0; k < c.planes; ++k) start[k] = b.edge.at[k];
     c.kernel.column_start(args(s, state, 0), start);
   }
 
   // Walks steps [first, first + n) with the state at `first`; without `store`, only the state.
-  void walk(const Strip& s, std::int64_t first, std::int64_t n, std::int64_t position, void* state, bool has_start, bool store,
-            StripBuffers& b) const {
+  void walk(const Strip& s, std::int64_t first, std::int64_t n, std::int64_t position, void* state, bool store, StripBuffers& b,
+            std::int64_t ahead = 0) const {
     ColumnArgs a = args(s, state, position);
-    a.has_start = has_start;
     const bool in_direct = direct(s);
     const std::int64_t step = in_direct ? n : b.steps;
     for (std::int64_t done = 0; done < n; done += step) {
@@ -232,6 +243,7 @@ struct Columns {
         a.out[c.out_plane] = store ? c.out(s.first.out + at * s.axis.out) : nullptr;
         a.in_stride = s.axis.in, a.out_stride = s.axis.out;
         a.streaming = c.plan.streaming;
+        a.ahead = ahead ? ahead : 4 * s.axis.in * bytes(p.in_dtype);
       } else {
         load_tile(s, at, a.n, b);
         for (int k = 0; k < c.planes; ++k) a.in[k] = b.tile.at[k], a.out[k] = store && k >= c.out_plane ? b.tile.at[k] : nullptr;
@@ -254,7 +266,7 @@ struct Columns {
   void scan(std::int64_t unit, StripBuffers& b) const {
     const Strip s = strip(unit);
     start(s, b.state, b);
-    walk(s, 0, p.n, 0, b.state, c.has_start, true, b);
+    walk(s, 0, p.n, 0, b.state, true, b);
     finish(s, b.state, b);
   }
 };
@@ -288,13 +300,16 @@ void run_split_columns(const Context& c) {
     const auto memory = std::make_unique<unsigned char[]>(planes_bytes(c.kernel, columns.widest()));
     for (int k = 0; k < c.planes; ++k)
       totals.at[k] = memory.get() + static_cast<std::size_t>(k) * Scratch::padded(Planes::bytes(c.kernel, columns.widest()));
-    for (std::int64_t ticket; tickets.take(ticket);) {
+    std::int64_t ticket, following;
+    tickets.take(following);
+    while (following < tickets.count()) {
+      ticket = following;
       const Strip s = columns.strip(ticket / tiles);
       const std::int64_t tile = ticket % tiles, first = tile * kChunk, n = std::min(kChunk, p.n - first);
       const bool last = tile == tiles - 1;
       if (!last) {
         columns.start(s, b.other_state, b);
-        columns.walk(s, first, n, 0, b.other_state, c.has_start, false, b);
+        columns.walk(s, first, n, 0, b.other_state, false, b);
         c.kernel.column_totals(columns.args(s, b.other_state, 0), totals.at);
       }
       turns.wait(ticket);
@@ -303,7 +318,9 @@ void run_split_columns(const Context& c) {
       if (!last) c.kernel.column_push(columns.args(s, running.get(), first), totals.at);
       turns.pass(ticket);
 
-      columns.walk(s, first, n, first, b.state, c.has_start, true, b);
+      // The thread's next tile is on its way while this one is walked again.
+      const bool same_strip = tickets.take(following) && following / tiles == ticket / tiles;
+      columns.walk(s, first, n, first, b.state, true, b, same_strip ? (following - ticket) * kChunk * s.axis.in * bytes(p.in_dtype) : 0);
       if (last) columns.finish(s, b.state, b);
     }
     if (c.plan.streaming) c.stage.fence();

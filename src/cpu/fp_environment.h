@@ -13,8 +13,13 @@ namespace cumulus::cpu {
 class FpEnvironment {
  public:
 #if defined(__x86_64__)
-  FpEnvironment() : saved_(_mm_getcsr()) { _mm_setcsr(kDefault); }
-  ~FpEnvironment() { _mm_setcsr(saved_); }
+  // Writing the register costs more than a small scan's arithmetic: only where it must change.
+  FpEnvironment() : saved_(_mm_getcsr()) {
+    if ((saved_ & ~kFlags) != kDefault) _mm_setcsr(kDefault);
+  }
+  ~FpEnvironment() {
+    if (_mm_getcsr() != saved_) _mm_setcsr(saved_);
+  }
 #elif defined(__aarch64__)
   FpEnvironment() {
     asm volatile("mrs %0, fpcr" : "=r"(saved_));
@@ -33,6 +38,7 @@ class FpEnvironment {
 
  private:
 #if defined(__x86_64__)
+  static constexpr unsigned kFlags = 0x3F;      // the sticky ones
   static constexpr unsigned kDefault = 0x1F80;  // all exceptions masked, nearest even, neither FTZ nor DAZ
   unsigned saved_;
 #else

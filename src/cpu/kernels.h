@@ -19,7 +19,7 @@ inline constexpr int kChunkStateBytes = 7 * kMaxPlanes * 64;
 
 // Levels 3 and up that a row of n elements reaches.
 constexpr int levels_for(std::int64_t n) {
-  int levels = 1;
+  int levels = n < kChunk ? 0 : 1;
   for (std::int64_t chunks = n / kChunk; chunks >= 32; chunks /= 32) ++levels;
   return levels;
 }
@@ -94,6 +94,7 @@ struct ColumnArgs {
   bool exclusive;
   bool streaming;
   bool has_start;
+  std::int64_t ahead;             // bytes from what is read to what to ask for at the same time; 0: nothing
   const void* shown[kMaxPlanes];  // exclusive: what step 0 shows, one value for all columns, or null
   void* state;
   int levels;  // capacity of each column's carry

@@ -70,7 +70,8 @@ struct RowKernel {
   using V = TupleOf<O, D>;
   static constexpr int K = O::kPlanes;
   static constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
-  static constexpr int kGroups = 32 / kLanes;
+  static constexpr int kGroup = 4 * kLanes;  // elements; a segment is kGroups of them
+  static constexpr int kGroups = static_cast<int>(kSegment) / kGroup;
   using Map = LaneMap<static_cast<std::size_t>(kLanes), sizeof(T)>;
 
   static HWY_INLINE auto Table(const typename Map::Row& row) { return hn::SetTableIndices(D(), row.lane); }
@@ -175,11 +176,11 @@ struct RowKernel {
     }
     return y;
   }
-  static HWY_INLINE void HalveGroups(V (&y)[kGroups], int quads) {
+  static HWY_INLINE void HalveGroups(V (&y)[kGroups], int quads, int groups = kGroups) {
     const D d;
     for (int s = 1; s < kGroups; s *= 2) {
       if (s * kLanes >= quads) break;
-      for (int g = 0; g < kGroups; ++g)
+      for (int g = 0; g < groups; ++g)
         if (g & s) y[g] = O::Combine(d, Permute(y[(g & ~s) | (s - 1)], Map::kLast), y[g]);
     }
   }
@@ -212,27 +213,32 @@ struct RowKernel {
 
   static HWY_INLINE void LoadSegment(const T* const* in, std::int64_t at, bool backward, Segment& x, V (&y)[kGroups]) {
     for (int g = 0; g < kGroups; ++g) {
-      LoadQuads(in, at + g * 4 * kLanes, backward, x.s[g]);
+      LoadQuads(in, at + g * kGroup, backward, x.s[g]);
       y[g] = HalveLanes(x.s[g][3], 32);
     }
     HalveGroups(y, 32);
   }
   static HWY_INLINE V Total(const V (&y)[kGroups]) { return Permute(y[kGroups - 1], Map::kLast); }
 
+  // Group g's results. before: R before the group, then R after it. next: R after its last quad, if that is not what base gives.
+  static HWY_INLINE void StoreOne(const To& to, std::int64_t at, V (&s)[4], V y, int g, bool present, V base, V& before, const V* next,
+                                  const T* shown) {
+    const D d;
+    const auto first = MaskOf(Map::kFirstOnly);
+    const V show = shown ? Broadcast<O>(d, shown) : base;
+    V after = y;
+    if (!O::kSkipsMissingStart || present) after = O::Combine(d, base, y);
+    const V e = Choose<O, D>(first, before, Permute(after, Map::kPrevious));
+    before = Permute(after, Map::kLast);
+    if (next) after = Choose<O, D>(MaskOf(Map::kLastOnly), *next, after);
+    Emit(to, at, s, e, after, g == 0 && !present, first, g == 0 && shown, first, show);
+  }
+
   static HWY_INLINE void StoreSegment(const To& to, std::int64_t at, Segment& x, const V (&y)[kGroups], bool present, V base, V next,
                                       const T* shown) {
-    const D d;
-    const auto first = MaskOf(Map::kFirstOnly), last = MaskOf(Map::kLastOnly);
     V before = base;
-    const V show = shown ? Broadcast<O>(d, shown) : base;
-    for (int g = 0; g < kGroups; ++g) {
-      V after = y[g];
-      if (!O::kSkipsMissingStart || present) after = O::Combine(d, base, y[g]);
-      const V e = Choose<O, D>(first, before, Permute(after, Map::kPrevious));
-      before = Permute(after, Map::kLast);
-      if (g == kGroups - 1) after = Choose<O, D>(last, next, after);
-      Emit(to, at + g * 4 * kLanes, x.s[g], e, after, g == 0 && !present, first, g == 0 && shown, first, show);
-    }
+    for (int g = 0; g < kGroups; ++g)
+      StoreOne(to, at + g * kGroup, x.s[g], y[g], g, present, base, before, g == kGroups - 1 ? &next : nullptr, shown);
   }
 
   static HWY_INLINE void FetchStep(const Prefetch& ahead, std::int64_t segment) {
@@ -319,11 +325,14 @@ struct RowKernel {
     const std::int64_t segments = args.n / kSegment;
     const std::int64_t share = segments == 0 ? 0 : (args.drain.bytes / 64 + segments - 1) / segments * 64;
     std::int64_t drained = 0;
+    const bool traffic = share > 0 || std::any_of(args.prefetch, args.prefetch + kPrefetches, [](const Prefetch& p) { return p.step; });
     for (std::int64_t g = 0; g < segments; ++g) {
-      for (const Prefetch& ahead : args.prefetch) FetchStep(ahead, g);
-      const std::int64_t drain_to = std::min(drained + share, args.drain.bytes);
-      DrainLines(args.drain, drained, drain_to);
-      drained = drain_to;
+      if (traffic) {
+        for (const Prefetch& ahead : args.prefetch) FetchStep(ahead, g);
+        const std::int64_t drain_to = std::min(drained + share, args.drain.bytes);
+        DrainLines(args.drain, drained, drain_to);
+        drained = drain_to;
+      }
       Segment x;
       V y[kGroups];
       LoadSegment(in, g * kSegment, args.in_backward, x, y);
@@ -350,28 +359,48 @@ struct RowKernel {
     for (int k = 0; k < K; ++k) *static_cast<T*>(args.end[k]) = lanes[k];
   }
 
-  // Fewer than 128 elements end a row: the same segment through a padded copy. Padding only follows, so it reaches no result.
+  // Fewer than 128 elements end a row: the groups they reach, the last through a padded copy where it is not whole. Padding only
+  // follows, so it reaches no result.
   static HWY_NOINLINE void Tail(const RowArgs& args, const T* const* in, T* const* out, std::int64_t at, std::int64_t n, bool present,
                                 V base, const T* shown, T* end) {
-    alignas(64) T padded[K][kSegment];
-    alignas(64) T result[K][kSegment];
-    const T* from[K];
-    T* to[K];
+    const std::int64_t rest = n % kGroup;
+    const int whole = static_cast<int>(n / kGroup), groups = whole + (rest > 0);
+    alignas(64) T padded[K][kGroup];
+    T* last[K];
     for (int k = 0; k < K; ++k) {
-      for (std::int64_t j = n / kLanes * kLanes; j < kSegment; j += kLanes) hn::Store(hn::Zero(D()), D(), padded[k] + j);
-      if (args.in_backward) std::reverse_copy(in[k] - at - (n - 1), in[k] - at + 1, padded[k]);
-      else std::memcpy(padded[k], in[k] + at, static_cast<std::size_t>(n) * sizeof(T));
-      from[k] = padded[k], to[k] = result[k];
+      last[k] = padded[k];
+      if (rest == 0) continue;
+      const T* const first = args.in_backward ? in[k] - (at + n - 1) : in[k] + at + n - rest;
+      for (int j = 0; j < kGroup; j += kLanes) hn::Store(hn::Zero(D()), D(), padded[k] + j);
+      if (args.in_backward) std::reverse_copy(first, first + rest, padded[k]);
+      else std::memcpy(padded[k], first, static_cast<std::size_t>(rest) * sizeof(T));
     }
+
     Segment x;
-    V y[kGroups];
-    LoadSegment(from, 0, false, x, y);
-    StoreSegment(To{to, false, false, args.exclusive}, 0, x, y, present, base, base, shown);
+    V y[kGroups], before = base;
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) {
+      if (g == groups) break;
+      if (g < whole) LoadQuads(in, at + g * kGroup, args.in_backward, x.s[g]);
+      else LoadQuads(last, 0, false, x.s[g]);
+      y[g] = HalveLanes(x.s[g][3], 32);
+    }
+    HalveGroups(y, 32, groups);
+#pragma GCC unroll 8
+    for (int g = 0; g < kGroups; ++g) {
+      if (g == groups) break;
+      const bool direct = g < whole;
+      const To to{direct ? out : last, direct && args.out_backward, direct && args.streaming, args.exclusive};
+      StoreOne(to, direct ? at + g * kGroup : 0, x.s[g], y[g], g, present, base, before, nullptr, shown);
+    }
+    for (int k = 0; k < K; ++k) end[k] = hn::GetLane(before.v[k]);
+    if (rest == 0) return;
     for (int k = 0; k < K; ++k) {
-      end[k] = result[k][args.exclusive ? n : n - 1];
+      end[k] = padded[k][args.exclusive ? rest : rest - 1];
       if (out[k] == nullptr) continue;
-      if (args.out_backward) std::reverse_copy(result[k], result[k] + n, out[k] - at - (n - 1));
-      else std::memcpy(out[k] + at, result[k], static_cast<std::size_t>(n) * sizeof(T));
+      T* const first = args.out_backward ? out[k] - (at + n - 1) : out[k] + at + n - rest;
+      if (args.out_backward) std::reverse_copy(padded[k], padded[k] + rest, first);
+      else std::memcpy(first, padded[k], static_cast<std::size_t>(rest) * sizeof(T));
     }
   }
 
@@ -422,7 +451,7 @@ struct RowKernel {
       Segment x;
       V y[kGroups];
       for (int g = 0; g < kGroups; ++g) {
-        LoadQuads(in, seg * kSegment + g * 4 * kLanes, false, x.s[g]);
+        LoadQuads(in, seg * kSegment + g * kGroup, false, x.s[g]);
         y[g] = HalveLanes(x.s[g][3], quads);
       }
       HalveGroups(y, quads);
@@ -436,7 +465,7 @@ struct RowKernel {
         V e = Choose<O, D>(MaskOf(Map::kFirstOnly), before, Permute(after, Map::kPrevious));
         e = Choose<O, D>(starts, base, e);
         before = Permute(after, Map::kLast);
-        Emit(to, seg * kSegment + g * 4 * kLanes, x.s[g], e, after, !present, starts, any_shown, starts, shown);
+        Emit(to, seg * kSegment + g * kGroup, x.s[g], e, after, !present, starts, any_shown, starts, shown);
       }
     }
   }

@@ -115,9 +115,7 @@ struct Ahead {
   std::int64_t first;
 };
 
-Ahead ahead_of(const Context& c, const Offsets& row, std::int64_t first) {
-  return {c.plan.streaming ? &row : nullptr, first + kAhead};
-}
+Ahead ahead_of(const Context& c, const Offsets& row, std::int64_t first) { return {c.plan.streaming ? &row : nullptr, first + kAhead}; }
 
 // Asks for the memory `further` elements behind `ahead`, a segment's worth at a time.
 void prefetch_from(const Context& c, const Ahead& ahead, std::int64_t further, RowArgs& args) {

@@ -64,6 +64,25 @@ void put_limit(Value& value, DType acc, bool least) {
   }
 }
 
+// The op's identity, inside and as an empty prefix shows it.
+void set_identity(const Problem& p, int planes, Value& identity, Value& shown) {
+  switch (p.op) {
+    case Op::sum:
+      for (int k = 0; k < planes; ++k) put_number(identity, k, p.kernel, -0.0);
+      break;
+    case Op::prod:
+    case Op::recurrence:
+      put_number(identity, 0, p.kernel, 1.0);
+      put_number(shown, 0, p.kernel, 1.0);
+      break;
+    case Op::max:
+    case Op::min:
+      put_limit(identity, p.acc, p.op == Op::max);
+      shown = identity;
+      break;
+  }
+}
+
 void run_none(const Context& c) {
   const Problem& p = c.p;
   for (std::int64_t row = 0; row < p.rows; ++row) {
@@ -97,21 +116,7 @@ Context::Context(const Problem& problem, const Plan& chosen)
   const bool initial = p.initial_dtype != DType::none;
   has_start = initial || p.op != Op::recurrence;
   first_shown = !initial;
-  switch (p.op) {
-    case Op::sum:
-      for (int k = 0; k < planes; ++k) put_number(identity, k, p.kernel, -0.0);
-      break;
-    case Op::prod:
-    case Op::recurrence:
-      put_number(identity, 0, p.kernel, 1.0);
-      put_number(shown, 0, p.kernel, 1.0);
-      break;
-    case Op::max:
-    case Op::min:
-      put_limit(identity, p.acc, p.op == Op::max);
-      shown = identity;
-      break;
-  }
+  set_identity(p, planes, identity, shown);
 }
 
 void Context::load_start(const Offsets& row, Value& start) const {
@@ -175,7 +180,42 @@ Scratch::Scratch(std::size_t bytes) {
   next_ = scratch_memory;
 }
 
+namespace {
+
+// One small row that lies as the kernel wants it, and nothing else: in such a call, making a plan would take longer than the scan.
+bool is_small_row(const Problem& p) {
+  return p.dims == 0 && p.n > 0 && p.n <= 2 * kChunk && p.kind != Kind::prefixes && p.in_dtype == p.kernel && p.out_dtype == p.kernel &&
+         family(p.kernel) != Family::complex && inputs(p.op) == 1 && !p.masked() && p.initial_dtype == DType::none &&
+         p.total_dtype == DType::none && p.axis.in == p.axis.out && (p.axis.out == 1 || p.axis.out == -1);
+}
+
+void run_small_row(const Problem& p) {
+  const FpEnvironment environment;
+  const OpKernels& kernel = kernels(p.op, p.kernel);
+  Value start, shown, end;
+  set_identity(p, 1, start, shown);
+  const void* const lanes[] = {start.plane(0)};
+  std::int64_t slots[Carry::slots_for(1, 1)];
+  Carry carry;
+  carry.slots = slots;
+  kernel.carry_start(carry, lanes);
+
+  RowArgs args{};
+  args.in[0] = p.in, args.out[0] = p.out;
+  args.in_backward = args.out_backward = p.axis.out < 0;
+  args.n = p.n;
+  args.rows = 1;
+  args.exclusive = p.kind == Kind::exclusive;
+  args.shown[0] = shown.plane(0);
+  args.carry = &carry;
+  args.end[0] = end.plane(0);
+  kernel.scan(args);
+}
+
+}  // namespace
+
 void run(const Problem& p) {
+  if (is_small_row(p)) return run_small_row(p);
   Plan plan = make_plan(p, describe(p));
   if (plan.threads > 1 && !parallel_allowed()) {
     Problem serial = p;
