@@ -117,8 +117,9 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
             streams = in * inputs(p.op) + (p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0);
   plan.chunks = std::clamp(8 / streams, 1, 4);
   if (tuning.chunks > 0) plan.chunks = tuning.chunks;
-  plan.reducers = 3, plan.storers = 2;
-  plan.scanners = element_bytes(p) <= 4 ? 16 : 8;
+  plan.reducers = tuning.reducers > 0 ? tuning.reducers : 3;
+  plan.storers = tuning.storers > 0 ? tuning.storers : 2;
+  plan.scanners = tuning.scanners > 0 ? tuning.scanners : element_bytes(p) <= 4 ? 16 : 8;
   plan.levels = levels_for(p.n_out + kChunk);
   const auto stage = [&](int element) { return divide_up(plan.chunks * kChunk * element + 16, 128) * 128; };
   const std::int64_t slot = stage(in) * inputs(p.op) + (p.masked() ? stage(static_cast<int>(bytes(p.mask_dtype))) : 0);
@@ -132,7 +133,7 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
   if (plan.slots == 0) return false;
   plan.layout = Layout::split_rows;
-  plan.flight = std::clamp(static_cast<int>(65536 / slot), 1, plan.slots);  // 42 to 56 KiB on the way are best on an H200
+  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(65536 / slot), 1, plan.slots);  // 42 to 56 KiB on the way are best on an H200
   plan.warps = 1 + plan.reducers + plan.storers + plan.scanners;
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
   const std::int64_t tiles = p.rows * divide_up(p.n_out, plan.chunks * kChunk), chunks = p.n / kChunk;

@@ -26,10 +26,12 @@ struct Tuning {
   int capability = 0;  // plan as for this compute capability (80 for the path before Hopper), if the device has it
   int layout = 0;      // of Layout, where it can serve the problem
   int warps = 0;
-  int segments = 0;  // rows: of 128 elements, for each warp
-  int chunks = 0;    // split_rows: of 4096 elements, for each tile
-  int slots = 0;     // rings: tiles in shared memory
-  int blocks = 0;    // split_rows: blocks in the grid; one is enough
+  int segments = 0;                             // rows: of 128 elements, for each warp
+  int chunks = 0;                               // split_rows: of 4096 elements, for each tile
+  int slots = 0;                                // split_rows: tiles in the ring
+  int flight = 0;                               // split_rows: loads in flight
+  int blocks = 0;                               // split_rows: blocks in the grid; one is enough
+  int reducers = 0, storers = 0, scanners = 0;  // split_rows: warps by role
 
   bool operator==(const Tuning&) const = default;
 };

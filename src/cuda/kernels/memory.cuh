@@ -309,8 +309,8 @@ CUMULUS_DEVICE void load_elements(const Row<S, kContiguous>& row, i64 first, i64
   typename S::InBits in[kSegments][4], in2[S::kTwoInputs ? kSegments : 1][4];
   typename S::MaskBits mask[S::kMask != kNoMask ? kSegments : 1][4];
   const i64 left = n - first;
-  const int end = left > kSegments * kSegment ? kSegments * kSegment : left > 0 ? static_cast<int>(left) : 0;
-  const int before = first == 0 ? 0 : -4;
+  const int before = first == 0 ? 0 : -4;  // vectors may begin before the tile, not before the row
+  const int end = left > kSegments * kSegment ? kSegments * kSegment : left > before ? static_cast<int>(left) : before;
   load_segments<kSegments>(row.in.from(first), before, end, in);
   if constexpr (S::kTwoInputs) load_segments<kSegments>(row.in2.from(first), before, end, in2);
   if constexpr (S::kMask != kNoMask) load_segments<kSegments>(row.mask.from(first), before, end, mask);

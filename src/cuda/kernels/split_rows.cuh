@@ -39,9 +39,10 @@ struct Mail {
 };
 
 // One tensor's part of a slot: the tile's bytes as they lie in memory, at the same place within 16 bytes. Strided elements in scan order.
-template <int kBytes, bool kContiguous, int kTile>
+template <class R, int kTile>
 struct Stage {
-  using R = Run<kBytes, kContiguous>;
+  static constexpr int kBytes = R::kBytes;
+  static constexpr bool kContiguous = R::kContiguous;
   static constexpr int kSize = (kTile * kBytes + 16 + 127) / 128 * 128;
   static constexpr int kVector = 4 * kBytes < 16 ? 4 * kBytes : 16;
 
@@ -123,8 +124,8 @@ struct SplitRowsKernel {
   using Wide = typename S::Wide;
   using Letter = Mail<Element>;
   static constexpr int kTile = kChunks * kChunk;
-  using InStage = Stage<S::In::kBytes, kContiguous, kTile>;
-  using MaskStage = Stage<S::Mask::kBytes, kContiguous, kTile>;
+  using InStage = Stage<decltype(Row<S, kContiguous>::in), kTile>;
+  using MaskStage = Stage<decltype(Row<S, kContiguous>::mask), kTile>;
   static constexpr int kSlotBytes = InStage::kSize * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? MaskStage::kSize : 0);
   static constexpr int kBatches = 64;  // of 32 chunks, whose totals the scanners keep
   static constexpr int kGroups = 8;    // of 32 batches

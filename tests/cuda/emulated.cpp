@@ -1,0 +1,99 @@
+#include "emulated.h"
+
+#include <map>
+#include <memory>
+
+namespace emulated {
+
+using namespace cumulus;
+using cuda::Copies;
+using cuda::Layout;
+using cuda::Tuning;
+
+namespace {
+
+std::map<std::vector<int>, Kernel>& registry() {
+  static std::map<std::vector<int>, Kernel> kernels;
+  return kernels;
+}
+
+std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
+  std::vector<int> key = {static_cast<int>(p.op), static_cast<int>(p.in_dtype), static_cast<int>(p.out_dtype),
+                          !p.masked()                          ? 0
+                          : p.mask_dtype == DType::boolean ? 1
+                                                           : 2,
+                          plan.halves, static_cast<int>(plan.layout), plan.contiguous};
+  switch (plan.layout) {
+    case Layout::short_rows:
+      key.insert(key.end(), {plan.lanes});
+      break;
+    case Layout::rows:
+      key.insert(key.end(), {plan.warps, plan.segments});
+      break;
+    case Layout::split_rows:
+      key.insert(key.end(), {plan.chunks, plan.slots, plan.flight, plan.reducers, plan.storers, plan.scanners, static_cast<int>(plan.copies)});
+      break;
+    default:
+      break;
+  }
+  return key;
+}
+
+}  // namespace
+
+void add(const std::vector<int>& key, Kernel kernel) { registry()[key] = kernel; }
+
+std::vector<Tuning> tunings(Layout layout) {
+  Tuning t;
+  t.layout = static_cast<int>(layout);
+  if (layout == Layout::rows) {
+    Tuning one = t, many = t;
+    one.warps = 1, one.segments = 2;
+    many.warps = 8, many.segments = 8;
+    return {one, many};
+  }
+  if (layout == Layout::split_rows) {
+    Tuning bulk = t, async = t;
+    bulk.chunks = 1, bulk.slots = 3, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2, bulk.scanners = 2;
+    async.capability = 80, async.chunks = 2, async.slots = 2, async.flight = 1, async.reducers = 2, async.storers = 1, async.scanners = 3;
+    return {bulk, async};
+  }
+  return {t};
+}
+
+Outcome run(const Problem& p, const cuda::Plan& plan, const std::vector<emulator::Memory>& memory, const Run& how,
+            std::vector<std::string>& findings) {
+  findings.clear();
+  if (plan.layout == Layout::none) return Outcome::done;
+  const auto kernel = registry().find(key_of(p, plan));
+  if (kernel == registry().end()) return Outcome::not_compiled;
+
+  std::vector<std::uint64_t> workspace(static_cast<std::size_t>(plan.workspace_words), 0);
+  if (!workspace.empty()) workspace[cuda::kEpoch] = how.epoch;
+  if (how.dirty)
+    for (std::size_t i = cuda::kWorkspaceHeader; i < workspace.size(); ++i)
+      workspace[i] = (static_cast<std::uint64_t>(how.epoch - static_cast<std::uint32_t>(i) % 3) << 32) + 12345;
+  const auto args = std::make_unique<cuda::HostArgs>();
+  cuda::fill_args(p, plan, false, workspace.data(), plan.workspace_words, *args);
+
+  emulator::Launch launch;
+  launch.blocks = plan.grid, launch.threads = plan.threads, launch.shared = static_cast<std::size_t>(plan.shared);
+  launch.seed = how.seed, launch.resident = how.resident;
+  launch.memory = memory;
+  launch.memory.push_back({workspace.data(), workspace.size() * sizeof workspace[0], true});
+  findings = emulator::launch(launch, [&] { kernel->second(*args); });
+
+  // What the next launch relies on.
+  if (!workspace.empty()) {
+    for (int word : {cuda::kTicket, cuda::kArrived, cuda::kDone})
+      if (workspace[static_cast<std::size_t>(word)] != 0) findings.push_back("a counter of the workspace is left behind");
+    const std::uint32_t next = how.epoch + 1;
+    if (workspace[cuda::kEpoch] != (next == 0xffffffffu ? 0 : next)) findings.push_back("the epoch has not moved on");
+    if (next == 0xffffffffu)
+      for (std::size_t i = cuda::kWorkspaceHeader; i < workspace.size(); ++i)
+        if (workspace[i] != 0) findings.push_back("old words outlive the last epoch");
+  }
+  return Outcome::done;
+}
+
+}  // namespace emulated

@@ -1,0 +1,7 @@
+#include "emulated_kernels.h"
+
+namespace emulated {
+
+static const Add<static_cast<int>(cumulus::Op::prod)> kernels;
+
+}  // namespace emulated

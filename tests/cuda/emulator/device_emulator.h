@@ -1,0 +1,116 @@
+// The primitives of kernels/device.cuh, on the emulator.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "emulator.h"
+
+namespace cumulus::cuda {
+
+using Barrier = u64;
+
+inline u8* shared_memory() { return emulator::shared_memory(); }
+inline u32 thread_index() { return emulator::thread_index(); }
+inline u32 block_index() { return emulator::block_index(); }
+inline u32 block_count() { return emulator::block_count(); }
+inline u32 block_threads() { return emulator::block_threads(); }
+
+template <int kBytes>
+Bits<kBytes> load_global(const void* p) {
+  emulator::check_global(p, kBytes, false);
+  Bits<kBytes> v;
+  std::memcpy(&v, p, kBytes);
+  return v;
+}
+template <int kBytes>
+void store_global(void* p, Bits<kBytes> v) {
+  emulator::check_global(p, kBytes, true);
+  std::memcpy(p, &v, kBytes);
+}
+template <class T>
+T load_shared(const T* p) {
+  emulator::check_shared(p, sizeof(T), false);
+  return *p;
+}
+template <class T>
+void store_shared(T* p, const T& v) {
+  emulator::check_shared(p, sizeof(T), true);
+  *p = v;
+}
+
+inline u64 load_relaxed(const u64* p) { return load_global<8>(p); }
+inline void store_relaxed(u64* p, u64 v) {
+  store_global<8>(p, v);
+  emulator::progress();
+}
+inline u64 fetch_add(u64* p, u64 v) {
+  const u64 before = load_global<8>(p);
+  store_relaxed(p, before + v);
+  return before;
+}
+inline void fence_device() {}
+inline void pause() { emulator::pause(); }
+
+inline u32 load_acquire_shared(const u32* p) {
+  emulator::acquire_flag(p);
+  return *p;
+}
+inline void store_release_shared(u32* p, u32 v) {
+  emulator::release_flag(p);
+  *p = v;
+}
+
+inline u32 shuffle_word(u32 v, u32 lane) { return emulator::shuffle(v, lane); }
+inline u32 ballot(bool predicate) { return emulator::ballot(predicate); }
+inline void sync_warp() { emulator::sync_warp(); }
+inline void sync_block() { emulator::sync_block(); }
+inline int count_trailing_zeros(u32 v) { return std::countr_zero(v); }
+
+inline void barrier_init(Barrier* b, u32 count) { emulator::barrier_init(b, count); }
+inline void barrier_init_done() {}
+inline void barrier_arrive(Barrier* b) { emulator::barrier_arrive(b, 0); }
+inline void barrier_arrive_expect(Barrier* b, u32 bytes) { emulator::barrier_arrive(b, bytes); }
+inline void barrier_wait(Barrier* b, u32 parity) { emulator::barrier_wait(b, parity); }
+inline void bulk_load(void* to, const void* from, u32 bytes, Barrier* b) { emulator::bulk_load(to, from, bytes, b); }
+inline void fence_async() {}
+inline void async_load16(void* to, const void* from) { emulator::async_load(to, from, 16); }
+inline void async_arrive(Barrier* b) { emulator::async_arrive(b); }
+
+// Conversions of the 16-bit formats, to nearest even, from their definition.
+inline float f16_to_f32(u16 h) {
+  const int exponent = h >> 10 & 31, mantissa = h & 1023;
+  const float sign = h & 0x8000 ? -1.0f : 1.0f;
+  if (exponent == 31) return mantissa ? std::nanf("") : sign * HUGE_VALF;
+  return sign * std::ldexp(static_cast<float>(exponent ? mantissa + 1024 : mantissa), (exponent ? exponent : 1) - 25);
+}
+inline u16 f32_to_f16(float f) {
+  const u16 sign = std::signbit(f) ? 0x8000 : 0;
+  const float magnitude = std::fabs(f);
+  if (f != f) return 0x7e00;
+  if (magnitude >= 65520.0f) return static_cast<u16>(sign | 0x7c00);
+  int exponent = -13;  // zero and subnormals share the least quantum
+  if (magnitude > 0) std::frexp(magnitude, &exponent);
+  const int quantum = (exponent > -13 ? exponent : -13) - 11;  // of the last place
+  const auto code = static_cast<int>(std::nearbyint(std::ldexp(magnitude, -quantum)));
+  return static_cast<u16>(sign | (code + ((quantum + 24) << 10)));
+}
+inline u16 f32_to_bf16(float f) {
+  const u32 bits = std::bit_cast<u32>(f);
+  if (f != f) return 0x7fff;
+  return static_cast<u16>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+inline float maximum(float a, float b) {
+  if (a != a || b != b) return std::nanf("");
+  if (a == b) return std::signbit(a) ? b : a;
+  return a > b ? a : b;
+}
+inline float minimum(float a, float b) {
+  if (a != a || b != b) return std::nanf("");
+  if (a == b) return std::signbit(a) ? a : b;
+  return a < b ? a : b;
+}
+
+}  // namespace cumulus::cuda
