@@ -192,8 +192,7 @@ Nvrtc::Nvrtc(System& system, const NvrtcFile& file) : path_(file.path) {
   std::string error;
   void* library = system.open(file.path, error);
   if (!library) throw Failure{CUMULUS_DEVICE_ERROR, fmt::format("NVRTC {} ({}) does not open: {}", file.path, file.origin, error)};
-  auto* functions = new Functions;
-  functions_ = functions;  // as long-lived as the library
+  const auto functions = std::make_shared<Functions>();
 #define CUMULUS_NVRTC_FUNCTION(name)                                                            \
   functions->name = reinterpret_cast<decltype(functions->name)>(system.symbol(library, #name)); \
   if (!functions->name)                                                                         \
@@ -212,6 +211,7 @@ Nvrtc::Nvrtc(System& system, const NvrtcFile& file) : path_(file.path) {
   CUMULUS_NVRTC_FUNCTION(nvrtcGetCUBIN)
   CUMULUS_NVRTC_FUNCTION(nvrtcGetLoweredName)
 #undef CUMULUS_NVRTC_FUNCTION
+  functions_ = functions;
   int major = 0, minor = 0, count = 0;
   functions->nvrtcVersion(&major, &minor);
   version_ = 1000 * major + 10 * minor;

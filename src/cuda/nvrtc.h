@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -58,7 +59,7 @@ class Nvrtc {
 
  private:
   struct Functions;
-  const Functions* functions_;
+  std::shared_ptr<const Functions> functions_;
   std::string path_;
   int version_ = 0;
   std::vector<int> architectures_;

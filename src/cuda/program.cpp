@@ -110,18 +110,18 @@ struct CubinSource::State {
 };
 
 CubinSource::CubinSource(System& system, int driver_version, KernelSources sources)
-    : state_(*new State(system, driver_version, std::move(sources))) {}
+    : state_(std::make_shared<State>(system, driver_version, std::move(sources))) {}
 
-const std::string& CubinSource::sources_hash() const { return state_.sources.hash; }
+const std::string& CubinSource::sources_hash() const { return state_->sources.hash; }
 
 Cubin CubinSource::compile(const KernelSpec& spec, int capability) {
-  const std::vector<NvrtcFile> usable = state_.compilers();
+  const std::vector<NvrtcFile> usable = state_->compilers();
   if (usable.empty()) {
-    const std::lock_guard lock(state_.mutex);
-    throw Failure{CUMULUS_DEVICE_ERROR, no_compiler(*state_.found, state_.driver_version)};
+    const std::lock_guard lock(state_->mutex);
+    throw Failure{CUMULUS_DEVICE_ERROR, no_compiler(*state_->found, state_->driver_version)};
   }
   const SourceFile* main = nullptr;
-  for (const SourceFile& file : state_.sources.files)
+  for (const SourceFile& file : state_->sources.files)
     if (spec.source == file.name) main = &file;
   if (!main) throw Failure{CUMULUS_INTERNAL, fmt::format("kernel source {} is not embedded in this library", spec.source)};
   std::vector<std::string> options = common_options();
@@ -131,13 +131,13 @@ Cubin CubinSource::compile(const KernelSpec& spec, int capability) {
   std::string reasons;
   for (const NvrtcFile& file : usable) {
     try {
-      const auto nvrtc = state_.opened(file);
-      if (nvrtc->version() / 1000 > state_.driver_version / 1000) reasons += fmt::format("; {} is newer than the driver", file.path);
+      const auto nvrtc = state_->opened(file);
+      if (nvrtc->version() / 1000 > state_->driver_version / 1000) reasons += fmt::format("; {} is newer than the driver", file.path);
       else if (!nvrtc->supports(capability))
         reasons += fmt::format("; {} of CUDA {}.{} does not know sm_{}", file.path, nvrtc->version() / 1000, nvrtc->version() % 1000 / 10,
                                capability);
       else {
-        Compiled compiled = nvrtc->compile(*main, state_.sources.files, spec.name, capability, options);
+        Compiled compiled = nvrtc->compile(*main, state_->sources.files, spec.name, capability, options);
         return {std::move(compiled.lowered_name), std::move(compiled.cubin)};
       }
     } catch (const Failure& failure) {
@@ -151,24 +151,24 @@ Cubin CubinSource::compile(const KernelSpec& spec, int capability) {
 
 Cubin CubinSource::get(const KernelSpec& spec, int capability, Origin* origin) {
   const std::string key = kernel_key(spec, capability, sources_hash());
-  const auto slot = state_.slot(key);
+  const auto slot = state_->slot(key);
   const std::lock_guard lock(slot->mutex);
   Origin where = Origin::memory;
   if (!slot->cubin) {
-    if (const Cubin* packed = state_.from_pack(key)) {
+    if (const Cubin* packed = state_->from_pack(key)) {
       where = Origin::pack;
       slot->cubin = *packed;
     }
   }
   if (!slot->cubin) {
-    const std::vector<NvrtcFile> usable = state_.compilers();
+    const std::vector<NvrtcFile> usable = state_->compilers();
     const std::string disk_key = usable.empty() ? "" : kernel_key(spec, capability, sources_hash(), usable.front());
-    if (!usable.empty()) slot->cubin = state_.disk.load(disk_key);
+    if (!usable.empty()) slot->cubin = state_->disk.load(disk_key);
     where = Origin::disk;
     if (!slot->cubin) {
       where = Origin::compiled;
       slot->cubin = compile(spec, capability);
-      state_.disk.store(disk_key, *slot->cubin);
+      state_->disk.store(disk_key, *slot->cubin);
     }
   }
   if (origin) *origin = where;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -51,7 +52,7 @@ class CubinSource {
 
  private:
   struct State;
-  State& state_;  // never freed
+  std::shared_ptr<State> state_;
 };
 
 CubinSource& cubins(const Driver& driver);

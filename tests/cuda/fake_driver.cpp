@@ -1,6 +1,7 @@
 #include "fake_driver.h"
 
 #include <cstring>
+#include <deque>
 #include <memory>
 
 #include "cuda/args.h"
@@ -13,6 +14,9 @@ using namespace cumulus::cuda;
 std::unique_ptr<FakeDriver> state;
 std::recursive_mutex mutex;  // the tests call from several threads
 thread_local std::vector<FakeContext*> stack;
+std::deque<FakeObject> objects;  // made by the functions, and kept until the end of the process
+std::deque<FakeStream> streams;
+std::deque<char> events;
 
 // Counts a call, and says whether it is to fail.
 int enter(const char* name) {
@@ -156,8 +160,9 @@ FAKE(
       if (attributes[k] == CU_POINTER_ATTRIBUTE_IS_MANAGED) *static_cast<unsigned*>(values[k]) = known && found->second.managed;
       if (attributes[k] == CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL) *static_cast<int*>(values[k]) = known ? found->second.device : -2;
     })
-FAKE(cuStreamCreate, (CUstream * stream, unsigned), static unsigned long long id = 5000; *stream = handle(*new FakeStream{current(), ++id}))
-FAKE(cuStreamDestroy, (CUstream stream), delete object<FakeStream>(stream))
+FAKE(cuStreamCreate, (CUstream * stream, unsigned), static unsigned long long id = 5000;
+     *stream = handle(streams.emplace_back(FakeStream{current(), ++id})))
+FAKE(cuStreamDestroy, (CUstream))
 FAKE(cuStreamSynchronize, (CUstream))
 FAKE(cuStreamWaitEvent, (CUstream, CUevent, unsigned))
 FAKE(cuStreamGetCtx, (CUstream stream, CUcontext* context), *context = handle(*stream_of(stream)->context))
@@ -173,13 +178,12 @@ FAKE(cuGraphLaunch, (CUgraphExec, CUstream))
 FAKE(cuGraphExecDestroy, (CUgraphExec))
 FAKE(cuGraphDestroy, (CUgraph graph), state->end_graph(*object<FakeGraph>(graph)))
 FAKE(cuUserObjectCreate, (CUuserObject * object, void* data, void (*destroy)(void*), unsigned, unsigned),
-     *object = reinterpret_cast<CUuserObject>(new FakeObject{data, destroy}))
-FAKE(cuUserObjectRelease, (CUuserObject user, unsigned), const std::unique_ptr<FakeObject> own(object<FakeObject>(user));
-     own->destroy(own->data))
+     *object = reinterpret_cast<CUuserObject>(&objects.emplace_back(FakeObject{data, destroy})))
+FAKE(cuUserObjectRelease, (CUuserObject user, unsigned), const FakeObject* own = object<FakeObject>(user); own->destroy(own->data))
 FAKE(cuGraphRetainUserObject, (CUgraph graph, CUuserObject user, unsigned, unsigned),
      object<FakeGraph>(graph)->objects.push_back(object<FakeObject>(user)))
-FAKE(cuEventCreate, (CUevent * event, unsigned), *event = reinterpret_cast<CUevent>(new char))
-FAKE(cuEventDestroy, (CUevent event), delete object<char>(event))
+FAKE(cuEventCreate, (CUevent * event, unsigned), *event = reinterpret_cast<CUevent>(&events.emplace_back()))
+FAKE(cuEventDestroy, (CUevent))
 FAKE(cuEventRecord, (CUevent event, CUstream), state->pending_events.insert(event))
 FAKE(cuEventQuery, (CUevent event), if (state->pending_events.contains(event)) return CUDA_ERROR_NOT_READY)
 FAKE(cuEventSynchronize, (CUevent))
@@ -209,10 +213,7 @@ void FakeDriver::reset() {
 }
 
 void FakeDriver::end_graph(FakeGraph& graph) {
-  for (FakeObject* object : graph.objects) {
-    object->destroy(object->data);
-    delete object;
-  }
+  for (const FakeObject* object : graph.objects) object->destroy(object->data);
   graph.objects.clear();
 }
 

@@ -1,0 +1,255 @@
+// A call from Problem to launch, on a driver that records: what a repeated call does not do again, what is refused, what survives.
+#include "cuda/launch.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <deque>
+#include <thread>
+#include <vector>
+
+#include "cuda/nvrtc.h"
+#include "cumulus/cumulus.h"
+#include "error.h"
+#include "fake_driver.h"
+
+namespace {
+
+using namespace cumulus;
+using namespace cumulus::cuda;
+using support::FakeDriver;
+
+constexpr std::int64_t kLong = 1 << 22;  // one row that needs a workspace
+
+class Launch : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { setenv("CUMULUS_CACHE_DIR", "", 1); }  // kernels of tests stay out of the user's cache
+
+  void SetUp() override {
+    if (find_nvrtc(real_system()).empty()) GTEST_SKIP() << "this machine has no NVRTC";
+    FakeDriver::reset();
+    driver = support::fake_driver();
+    driver.cuCtxPushCurrent(handle(context));
+    in = fake().add_memory(CU_MEMORYTYPE_DEVICE, 0, false, 8 * kLong + 64);
+    out = fake().add_memory(CU_MEMORYTYPE_DEVICE, 0, false, 8 * kLong + 64);
+  }
+
+  FakeDriver& fake() { return FakeDriver::get(); }
+
+  cumulus_tensor tensor(std::uint64_t address, DType dtype = DType::f32) {
+    return {reinterpret_cast<void*>(address), shape, nullptr, 2, static_cast<std::int32_t>(dtype), CUMULUS_CUDA, 0};
+  }
+  cumulus_scan_args args(std::int64_t rows, std::int64_t length) {
+    shape[0] = rows, shape[1] = length;
+    cumulus_scan_args a{};
+    a.struct_size = sizeof a;
+    a.axis = 1;
+    a.in = tensor(in);
+    a.out = tensor(out);
+    return a;
+  }
+  void run(const cumulus_scan_args& a, Call call = {}) {
+    Problem problem;
+    canonicalise(a, true, problem);
+    call.device = a.out.device_index;
+    cuda::run(driver, device, problem, call);
+  }
+  std::string refusal(const cumulus_scan_args& a, const Call& call = {}) {
+    try {
+      run(a, call);
+    } catch (const Failure& failure) {
+      return failure.message;
+    }
+    ADD_FAILURE() << "nothing was refused";
+    return "";
+  }
+
+  static inline unsigned long long next_id = 70000;
+  support::FakeContext context{0, next_id++};
+  support::FakeStream stream{&context, next_id++};
+  const DeviceInfo device = *find_preset("h200");
+  std::uint64_t in = 0, out = 0;
+  std::int64_t shape[2] = {};
+  Driver driver{};
+};
+
+TEST_F(Launch, OnceAndWithTheCallersStream) {
+  cumulus_scan_args a = args(1, kLong);
+  a.stream = handle(stream);
+  run(a);
+  ASSERT_EQ(fake().launches.size(), 1u);
+  EXPECT_EQ(fake().launches[0].stream, handle(stream));
+  EXPECT_EQ(fake().launches[0].context, handle(context));
+  EXPECT_TRUE(fake().memory.contains(fake().launches[0].workspace));
+  Problem problem;
+  canonicalise(a, true, problem);
+  const Plan plan = make_plan(problem, device);
+  EXPECT_EQ(fake().launches[0].grid, plan.grid);
+  EXPECT_EQ(fake().launches[0].block, plan.threads);
+  EXPECT_EQ(fake().launches[0].shared, static_cast<unsigned>(plan.shared));
+  EXPECT_EQ(workspace_bytes(problem, device), 8 * plan.workspace_words);
+}
+
+TEST_F(Launch, ARepeatedCallOnlyLaunches) {
+  for (const auto& [rows, length] : {std::pair<std::int64_t, std::int64_t>{1, kLong}, {1000, 100}, {100, 1000}}) {
+    const cumulus_scan_args a = args(rows, length);
+    run(a);
+    fake().calls.clear();
+    for (int k = 0; k < 5; ++k) run(a);
+    EXPECT_EQ(fake().calls["cuLaunchKernel"], 5);
+    for (const char* call : {"cuModuleLoadDataEx", "cuMemAlloc", "cuMemAllocAsync", "cuMemsetD8Async", "cuStreamSynchronize",
+                             "cuCtxSynchronize", "cuEventRecord", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent"})
+      EXPECT_EQ(fake().calls[call], 0) << call;
+  }
+}
+
+TEST_F(Launch, EachContextLoadsItsOwnKernel) {
+  const cumulus_scan_args a = args(1000, 100);
+  run(a);
+  const int loads = fake().calls["cuModuleLoadDataEx"];
+  support::FakeContext other{0, next_id++};
+  driver.cuCtxPushCurrent(handle(other));
+  run(a);
+  EXPECT_EQ(fake().calls["cuModuleLoadDataEx"], loads + 1);
+  EXPECT_EQ(fake().launches.back().context, handle(other));
+}
+
+TEST_F(Launch, OtherAlignmentsStridesAndTypesAreOtherPlans) {
+  run(args(1000, 100));
+  cumulus_scan_args a = args(1000, 100);
+  a.in = tensor(in + 4);
+  run(a);
+  a = args(1000, 100);
+  a.out = tensor(out, DType::f64);
+  run(a);
+  a = args(1000, 100);
+  const std::int64_t strides[] = {1, 1000};
+  a.in.strides = a.out.strides = strides;
+  run(a);
+  ASSERT_EQ(fake().launches.size(), 4u);
+  EXPECT_NE(fake().launches[2].function, fake().launches[0].function);
+  EXPECT_NE(fake().launches[3].function, fake().launches[0].function);
+}
+
+TEST_F(Launch, ManyDimensionsWork) {
+  std::int64_t sizes[20], strides[20], stride = 1;
+  for (int i = 19; i >= 0; --i) {
+    sizes[i] = i % 2 ? 2 : 1 + i % 4 / 2;
+    strides[i] = stride * 2;  // gaps, so that nothing merges
+    stride = strides[i] * sizes[i];
+  }
+  cumulus_scan_args a = args(1, 1);
+  a.axis = 19;
+  for (cumulus_tensor* t : {&a.in, &a.out}) t->shape = sizes, t->strides = strides, t->rank = 20;
+  const std::uint64_t wide_in = fake().add_memory(CU_MEMORYTYPE_DEVICE, 0, false, std::size_t{1} << 40);
+  const std::uint64_t wide_out = fake().add_memory(CU_MEMORYTYPE_DEVICE, 0, false, std::size_t{1} << 40);
+  a.in.data = reinterpret_cast<void*>(wide_in), a.out.data = reinterpret_cast<void*>(wide_out);
+  for (int k = 0; k < 3; ++k) run(a);
+  EXPECT_EQ(fake().launches.size(), 3u);
+}
+
+TEST_F(Launch, NothingToDoLaunchesNothing) {
+  run(args(0, 100));
+  run(args(100, 0));
+  EXPECT_TRUE(fake().launches.empty());
+}
+
+TEST_F(Launch, WrongMemoryIsRefusedByName) {
+  cumulus_scan_args a = args(10, 100);
+  std::vector<float> host(1000);
+  a.in.data = host.data();
+  EXPECT_NE(refusal(a).find("in: "), std::string::npos);
+  a = args(10, 100);
+  a.out.data = reinterpret_cast<void*>(fake().add_memory(CU_MEMORYTYPE_DEVICE, 1));
+  EXPECT_NE(refusal(a).find("out: "), std::string::npos);
+  a = args(10, 100);
+  a.mask = tensor(fake().add_memory(CU_MEMORYTYPE_HOST, 0), DType::boolean);
+  EXPECT_NE(refusal(a).find("mask: "), std::string::npos);
+  EXPECT_TRUE(fake().launches.empty());
+  run(args(10, 100));
+  EXPECT_EQ(fake().launches.size(), 1u) << "and the library works on";
+}
+
+TEST_F(Launch, AHostScalarIsNoDevicePointer) {
+  cumulus_scan_args a = args(10, 100);
+  const float initial = 3;
+  a.initial = {const_cast<float*>(&initial), nullptr, nullptr, 0, CUMULUS_DTYPE_f32, CUMULUS_CPU, 0};
+  Call call;
+  call.initial_on_host = true;
+  run(a, call);
+  EXPECT_EQ(fake().launches.size(), 1u);
+}
+
+TEST_F(Launch, AGivenWorkspaceIsUsedAndChecked) {
+  const cumulus_scan_args a = args(1, kLong);
+  Problem problem;
+  canonicalise(a, true, problem);
+  const std::int64_t needed = workspace_bytes(problem, device);
+  ASSERT_GT(needed, 0);
+  Call call;
+  const std::uint64_t own = fake().add_memory(CU_MEMORYTYPE_DEVICE, 0);
+  call.workspace = {reinterpret_cast<void*>(own), needed};
+  run(a, call);
+  EXPECT_EQ(fake().launches.back().workspace, own);
+  EXPECT_EQ(fake().calls["cuMemAllocAsync"], 0);
+  call.workspace.bytes = needed - 1;
+  EXPECT_NE(refusal(a, call).find("workspace"), std::string::npos);
+}
+
+TEST_F(Launch, EveryFailingCallIsAnErrorAndTheNextOneWorks) {
+  int round = 0;
+  for (const char* name : {"cuCtxGetCurrent", "cuCtxGetId", "cuStreamGetCtx", "cuPointerGetAttributes", "cuModuleLoadDataEx",
+                           "cuModuleGetFunction", "cuFuncGetAttribute", "cuFuncSetAttribute", "cuStreamGetCaptureInfo", "cuStreamGetId",
+                           "cuMemAllocAsync", "cuMemsetD8Async", "cuLaunchKernel"}) {
+    support::FakeContext fresh{0, next_id++};  // so that the kernel is loaded and the workspace made again
+    support::FakeStream own{&fresh, next_id++};
+    cumulus_scan_args a = args(1, kLong);
+    a.stream = handle(own);
+    fake().fail = {{name, CUDA_ERROR_OUT_OF_MEMORY}};
+    EXPECT_NE(refusal(a).find(name), std::string::npos) << name;
+    fake().fail.clear();
+    run(a);
+    EXPECT_EQ(fake().launches.size(), static_cast<std::size_t>(++round)) << name;
+    CUcontext current = nullptr;
+    driver.cuCtxGetCurrent(&current);
+    EXPECT_EQ(current, handle(context)) << name;
+  }
+}
+
+TEST_F(Launch, CapturedCallsUseTheGraphsWorkspace) {
+  cumulus_scan_args a = args(1, kLong);
+  a.stream = handle(stream);
+  support::FakeGraph graph;
+  stream.capture_status = CU_STREAM_CAPTURE_STATUS_ACTIVE;
+  stream.capture = next_id++;
+  stream.graph = &graph;
+  run(a);
+  const std::uint64_t captured = fake().launches.back().workspace;
+  stream.capture_status = CU_STREAM_CAPTURE_STATUS_NONE;
+  run(a);
+  EXPECT_NE(fake().launches.back().workspace, captured);
+  EXPECT_EQ(graph.objects.size(), 1u);
+  fake().end_graph(graph);
+}
+
+TEST_F(Launch, FromManyThreads) {
+  std::vector<std::thread> threads;
+  std::deque<support::FakeStream> streams;
+  for (int k = 0; k < 4; ++k) streams.push_back({&context, next_id++});
+  cumulus_scan_args a = args(1, kLong);
+  for (int k = 0; k < 4; ++k)
+    threads.emplace_back([&, k] {
+      cumulus_scan_args own = a;
+      own.stream = handle(streams[static_cast<std::size_t>(k)]);
+      Problem problem;
+      canonicalise(own, true, problem);
+      for (int round = 0; round < 50; ++round) cuda::run(driver, device, problem, {});
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(fake().launches.size(), 200u);
+  std::set<std::uint64_t> workspaces;
+  for (const auto& launch : fake().launches) workspaces.insert(launch.workspace);
+  EXPECT_EQ(workspaces.size(), 4u);
+}
+
+}  // namespace
