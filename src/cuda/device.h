@@ -37,6 +37,9 @@ struct Preset {
 
 std::span<const Preset> presets();
 
+// A device to compile for when only its compute capability is known: a model with it, or with the next lower one that is listed.
+DeviceInfo device_of_capability(int capability);
+
 // Case does not matter, nor do "RTX" and the like around the key; null if there is none of that name.
 const DeviceInfo* find_preset(std::string_view name);
 

@@ -14,8 +14,6 @@
 namespace cumulus::cuda {
 namespace {
 
-constexpr int kLeastCapability = 80;
-
 std::string release(int version) { return fmt::format("{}.{}", version / 1000, version % 1000 / 10); }
 std::string first_line(System& system, const char* path) {
   const std::string text = system.read(path).value_or("");

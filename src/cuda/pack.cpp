@@ -2,15 +2,22 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <limits>
+#include <mutex>
+#include <thread>
 
 #include <fmt/format.h>
 
+#include "cuda/plan.h"
 #include "error.h"
+#include "shape.h"
 
 namespace cumulus::cuda {
 namespace {
@@ -57,8 +64,44 @@ std::vector<KeyedCubin> read_pack(const std::string& path) {
   return entries;
 }
 
-PackReport write_pack(const std::string& path, CubinSource& source, std::span<const KernelSpec> kernels, std::span<const int> capabilities,
-                      const std::function<void(int done, int total)>& progress) {
+std::vector<PackItem> common_kernels(int capability, std::span<const Op> ops, std::span<const DType> dtypes) {
+  // Where plans change: powers of two up to what a block holds in registers, with the odd sizes between; then long and very long rows.
+  constexpr std::int64_t kLengths[] = {4,    8,    16,   32,    64,    128,   129,   256,   512,     1024,
+                                       2048, 4096, 8192, 12288, 16384, 24576, 32768, 65536, 1 << 20, 1 << 26};
+  const DeviceInfo device = device_of_capability(capability);
+  std::vector<PackItem> items;
+  const auto add = [&](Op op, DType dtype, std::int64_t rows, std::int64_t columns, int axis, bool mask) {
+    const std::int64_t shape[] = {rows, columns};
+    cumulus_scan_args args{};
+    args.struct_size = sizeof args;
+    args.op = static_cast<int>(op);
+    args.axis = axis;
+    args.in = {nullptr, shape, nullptr, 2, static_cast<std::int32_t>(dtype), CUMULUS_CUDA, 0};
+    args.out = args.in;
+    if (inputs(op) == 2) args.in2 = args.in;
+    if (mask) args.mask = args.in, args.mask.dtype = CUMULUS_DTYPE_boolean;
+    Problem problem;
+    canonicalise(args, false, problem);
+    const Plan plan = make_plan(problem, device);
+    KernelSpec kernel{kSource, kEntry, definitions(problem, plan)};
+    const auto same = [&](const PackItem& item) { return item.kernel == kernel; };
+    if (plan.layout != Layout::none && std::none_of(items.begin(), items.end(), same)) items.push_back({std::move(kernel), capability});
+  };
+  for (const Op op : ops)
+    for (const DType dtype : dtypes) {
+      if (!supported_pair(dtype, dtype) || !has_kernel(op, kernel_accumulator(op, dtype))) continue;
+      for (const bool mask : {false, true}) {
+        for (const std::int64_t length : kLengths) {
+          for (const std::int64_t rows : {1, 1 << 20}) add(op, dtype, rows, length, 1, mask);
+          for (const std::int64_t columns : {8, 64, 1 << 16}) add(op, dtype, length, columns, 0, mask);
+        }
+      }
+    }
+  return items;
+}
+
+PackReport write_pack(const std::string& path, CubinSource& source, std::span<const PackItem> items, int threads,
+                      const PackProgress& progress) {
   const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
   struct Remover {
     const std::string& path;
@@ -70,22 +113,58 @@ PackReport write_pack(const std::string& path, CubinSource& source, std::span<co
   std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
   if (!file) fail("cannot be created");
   file << kMagic;
-  PackReport report{0, static_cast<std::int64_t>(kMagic.size())};
-  const int total = static_cast<int>(kernels.size() * capabilities.size());
-  for (int capability : capabilities)
-    for (const KernelSpec& kernel : kernels) {
-      const std::string entry = to_bytes(kernel_key(kernel, capability, source.sources_hash()), source.compile(kernel, capability));
-      const std::uint64_t size = entry.size();
-      file.write(reinterpret_cast<const char*>(&size), sizeof size);
-      file.write(entry.data(), static_cast<std::streamsize>(entry.size()));
-      report.bytes += static_cast<std::int64_t>(sizeof size + entry.size());
-      ++report.kernels;
-      if (progress) progress(report.kernels, total);
+
+  // Threads compile; what they make is written in the items' order, so that the same kernels give the same file.
+  std::vector<std::string> entries(items.size());
+  std::mutex mutex;
+  std::optional<Failure> failure;
+  std::atomic<std::size_t> next = 0;
+  int done = 0;
+  const auto work = [&] {
+    for (std::size_t k; (k = next++) < items.size();) {
+      try {
+        entries[k] = to_bytes(kernel_key(items[k].kernel, items[k].capability, source.sources_hash()),
+                              source.compile(items[k].kernel, items[k].capability));
+        const std::lock_guard lock(mutex);
+        ++done;
+        if (progress) progress(done, static_cast<int>(items.size()));
+      } catch (const Failure& reason) {
+        const std::lock_guard lock(mutex);
+        failure = reason;
+        next = items.size();
+      }
     }
+  };
+  std::vector<std::thread> workers;
+  for (int k = 1; k < threads; ++k) workers.emplace_back(work);
+  work();
+  for (std::thread& worker : workers) worker.join();
+  if (failure) throw *failure;
+
+  PackReport report{static_cast<int>(items.size()), static_cast<std::int64_t>(kMagic.size())};
+  for (const std::string& entry : entries) {
+    const std::uint64_t size = entry.size();
+    file.write(reinterpret_cast<const char*>(&size), sizeof size);
+    file.write(entry.data(), static_cast<std::streamsize>(entry.size()));
+    report.bytes += static_cast<std::int64_t>(sizeof size + entry.size());
+  }
   file.close();
   if (!file) fail("cannot be written");
   if (std::rename(temporary.c_str(), path.c_str()) != 0) fail("cannot be renamed");
   return report;
+}
+
+PackReport pack(const std::string& path, std::span<const int> capabilities, std::span<const Op> ops, std::span<const DType> dtypes,
+                int threads, const PackProgress& progress) {
+  std::vector<PackItem> items;
+  for (const int capability : capabilities) {
+    if (capability < kLeastCapability)
+      fail_unsupported(fmt::format("sm_{} is too old: compute capability 8.0 (80) or later is needed", capability));
+    const std::vector<PackItem> own = common_kernels(capability, ops, dtypes);
+    items.insert(items.end(), own.begin(), own.end());
+  }
+  CubinSource source(real_system(), std::numeric_limits<int>::max());  // for a driver that is elsewhere: any compiler will do
+  return write_pack(path, source, items, threads, progress);
 }
 
 }  // namespace cumulus::cuda

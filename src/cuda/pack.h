@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/program.h"
+#include "types.h"
 
 namespace cumulus::cuda {
 
@@ -17,14 +18,29 @@ std::vector<std::string> find_packs(System& system);
 // The entries of a pack file whose bytes are whole.
 std::vector<KeyedCubin> read_pack(const std::string& path);
 
+struct PackItem {
+  KernelSpec kernel;
+  int capability;  // 89 for sm_89
+};
+
+// The kernels that calls of these ops and dtypes use at common shapes: dense tensors of any length along either axis, with and without a
+// bool mask, the result's dtype being the input's.
+std::vector<PackItem> common_kernels(int capability, std::span<const Op> ops, std::span<const DType> dtypes);
+
 struct PackReport {
   int kernels;
   std::int64_t bytes;
 };
 
-// Compiles every kernel for every architecture (89 for sm_89) and writes one file, which appears whole; throws Failure. `progress` is
-// called after each kernel with how many are done.
-PackReport write_pack(const std::string& path, CubinSource& source, std::span<const KernelSpec> kernels, std::span<const int> capabilities,
-                      const std::function<void(int done, int total)>& progress);
+// Called after each kernel with how many are done, by one thread at a time.
+using PackProgress = std::function<void(int done, int total)>;
+
+// Compiles all items with as many threads and writes one file, which appears whole; throws Failure.
+PackReport write_pack(const std::string& path, CubinSource& source, std::span<const PackItem> items, int threads,
+                      const PackProgress& progress);
+
+// `cumulus pack`: common_kernels for several architectures, compiled with whichever NVRTC is found. No driver or GPU is needed.
+PackReport pack(const std::string& path, std::span<const int> capabilities, std::span<const Op> ops, std::span<const DType> dtypes,
+                int threads, const PackProgress& progress);
 
 }  // namespace cumulus::cuda

@@ -73,6 +73,23 @@ std::span<const Preset> presets() {
   return list;
 }
 
+DeviceInfo device_of_capability(int capability) {
+  if (capability == 86 || capability == 87) {  // A10, RTX 30, Orin: Ampere with Ada's shared memory
+    DeviceInfo device = of_capability(capability, capability == 86 ? 100 * kKiB : 164 * kKiB, 48, 16);
+    device.name = "compute capability 8." + std::to_string(capability % 10);
+    device.sms = 1;
+    return device;
+  }
+  const DeviceInfo* best = &presets()[0].device;
+  for (const Preset& preset : presets()) {
+    const int own = preset.device.capability;
+    if (own <= capability && (best->capability > capability || own > best->capability)) best = &preset.device;
+  }
+  DeviceInfo device = *best;
+  device.capability = capability;
+  return device;
+}
+
 const DeviceInfo* find_preset(std::string_view name) {
   std::string wanted;
   for (char c : name)

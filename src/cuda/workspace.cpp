@@ -45,7 +45,6 @@ using StreamKey = std::pair<std::uint64_t, std::uint64_t>;  // context, stream i
 
 // All workspaces of the process. Never destroyed: a graph may end while the process exits.
 struct Registry {
-  std::atomic<std::size_t> stream_count{0};
   // Graphs end on a thread of the driver's, where nothing may wait for a lock that is held during CUDA calls.
   std::atomic<Branch*> gone{nullptr};
 
@@ -109,6 +108,7 @@ void grow(const Driver& driver, Stream& own, CUstream stream, int device, std::i
   // Without pools the old one stays with the context: freeing it would wait for the device. Doubling bounds the sum.
   if (own.memory && pools) driver.cuMemFreeAsync(own.memory, stream);
   own.memory = memory, own.bytes = bytes;
+  own.recorded = false;  // zeroing comes after the last event
 }
 
 // A workspace for a stream that has none: an idle one of the context, if there are many, else an empty one. Called with the registry
@@ -121,6 +121,7 @@ Stream* adopt(const Driver& driver, Registry& all, std::uint64_t context, std::u
   };
   const auto first = all.streams.lower_bound({context, 0}), last = all.streams.upper_bound({context, ~std::uint64_t{0}});
   if (static_cast<std::size_t>(std::distance(first, last)) < kLastingStreams) return fresh();
+  for (auto entry = first; entry != last; ++entry) entry->second->watched = true;
   const RelaxedCapture relaxed(driver);
   for (auto entry = first; entry != last; ++entry) {
     Stream* stream = entry->second;
@@ -131,7 +132,9 @@ Stream* adopt(const Driver& driver, Registry& all, std::uint64_t context, std::u
     stream->recorded = false;
     return stream;
   }
-  return fresh();
+  Stream* stream = fresh();
+  stream->watched = true;
+  return stream;
 }
 
 // The stream's workspace, locked. Threads remember the last one: the usual call asks no registry.
@@ -154,7 +157,6 @@ Stream* lock_stream(const Driver& driver, std::uint64_t context, CUstream stream
     }
     recent = adopt(driver, all, context, id);
     all.streams.emplace(StreamKey{context, id}, recent);
-    all.stream_count = all.streams.size();
   }
 }
 
@@ -264,7 +266,7 @@ WorkspaceLease::~WorkspaceLease() = default;
 
 void WorkspaceLease::launched() {
   if (!owner_) return;
-  if (!owner_->last && registry().stream_count <= kLastingStreams) return;
+  if (!owner_->watched) return;
   if (!owner_->last && driver_.cuEventCreate(&owner_->last, CU_EVENT_DISABLE_TIMING) != CUDA_SUCCESS) return;
   owner_->recorded = driver_.cuEventRecord(owner_->last, stream_) == CUDA_SUCCESS;
 }

@@ -52,6 +52,15 @@ TEST(Presets, AllThatAreAskedForAndPlausible) {
   }
 }
 
+TEST(Presets, OfACapability) {
+  EXPECT_EQ(device_of_capability(89), *find_preset("4090"));
+  EXPECT_EQ(device_of_capability(90).shared_per_block, 227 << 10);
+  EXPECT_EQ(device_of_capability(86).shared_per_block, 99 << 10);
+  EXPECT_EQ(device_of_capability(103).shared_per_block, find_preset("b200")->shared_per_block);
+  EXPECT_EQ(device_of_capability(121).shared_per_block, find_preset("5090")->shared_per_block);
+  for (const int capability : {80, 86, 87, 89, 90, 100, 103, 120, 121}) EXPECT_EQ(device_of_capability(capability).capability, capability);
+}
+
 TEST(Presets, ComparesInEveryMember) {
   DeviceInfo other = *find_preset("h200");
   EXPECT_EQ(other, *find_preset("h200"));

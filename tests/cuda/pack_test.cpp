@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <set>
 
 #include "error.h"
 #include "fake_system.h"
@@ -68,7 +69,7 @@ TEST(Packs, APathThatCannotBeWrittenIsNamed) {
   support::FakeSystem system;
   CubinSource source(system, 13000, {{}, ""});
   try {
-    write_pack("/proc/nothing/x.pack", source, {}, {}, nullptr);
+    write_pack("/proc/nothing/x.pack", source, {}, 1, nullptr);
     FAIL();
   } catch (const Failure& failure) {
     EXPECT_NE(failure.message.find("/proc/nothing/x.pack"), std::string::npos) << failure.message;
@@ -79,10 +80,35 @@ TEST(Packs, AFailureLeavesNoHalfFile) {
   const support::TemporaryFolder temporary;
   support::FakeSystem system;  // no compiler
   CubinSource source(system, 13000, {{}, ""});
-  const std::vector<KernelSpec> kernels = {{"a.cuh", "a", {}}};
-  const std::vector<int> capabilities = {90};
-  EXPECT_THROW(write_pack(temporary.path + "/x.pack", source, kernels, capabilities, nullptr), Failure);
+  const std::vector<PackItem> items = {{{"a.cuh", "a", {}}, 90}, {{"b.cuh", "b", {}}, 90}};
+  EXPECT_THROW(write_pack(temporary.path + "/x.pack", source, items, 2, nullptr), Failure);
   EXPECT_TRUE(std::filesystem::is_empty(temporary.path));
+}
+
+TEST(Packs, CommonKernelsCoverEveryLayoutOnce) {
+  const Op ops[] = {Op::sum, Op::max};
+  const DType dtypes[] = {DType::f32, DType::c64, DType::boolean};
+  const std::vector<PackItem> items = common_kernels(90, ops, dtypes);
+  std::set<std::string> layouts, keys;
+  int complex = 0;
+  for (const PackItem& item : items) {
+    EXPECT_EQ(item.capability, 90);
+    EXPECT_TRUE(keys.insert(kernel_key(item.kernel, 90, "")).second);
+    for (const std::string& option : item.kernel.options) {
+      if (option.starts_with("-DCUMULUS_LAYOUT=")) layouts.insert(option);
+      complex += option == "-DCUMULUS_IN=14" &&
+                 std::find(item.kernel.options.begin(), item.kernel.options.end(), "-DCUMULUS_OP=2") != item.kernel.options.end();
+    }
+  }
+  EXPECT_EQ(layouts.size(), 4u);
+  EXPECT_EQ(complex, 0) << "complex numbers have no max";
+  EXPECT_GT(items.size(), 40u);
+  EXPECT_LT(items.size(), 300u);
+}
+
+TEST(Packs, TooOldArchitecturesAreRefused) {
+  const int capabilities[] = {75};
+  EXPECT_THROW(pack("/tmp/never.pack", capabilities, {}, {}, 1, nullptr), Failure);
 }
 
 }  // namespace

@@ -177,11 +177,10 @@ TEST_F(Cubins, ThreadsThatAskAtOnceCompileOnce) {
 
 TEST_F(Cubins, ComeFromAPackWithoutAnyCompiler) {
   const std::string pack = temporary.path + "/kernels.pack";
-  const std::vector<KernelSpec> kernels = {spec_of(1), spec_of(2)};
-  const std::vector<int> capabilities = {80, 90};
+  const std::vector<PackItem> items = {{spec_of(1), 80}, {spec_of(2), 80}, {spec_of(1), 90}, {spec_of(2), 90}};
   CubinSource builder = source();
   int done = 0;
-  const PackReport report = write_pack(pack, builder, kernels, capabilities, [&](int now, int total) {
+  const PackReport report = write_pack(pack, builder, items, 3, [&](int now, int total) {
     EXPECT_EQ(now, ++done);
     EXPECT_EQ(total, 4);
   });

@@ -1,0 +1,28 @@
+// What the rest of the library calls of the CUDA backend, in a build without it.
+#include "cuda/doctor.h"
+#include "cuda/driver.h"
+#include "cuda/launch.h"
+#include "cuda/pack.h"
+#include "error.h"
+
+namespace cumulus::cuda {
+namespace {
+
+constexpr const char* kMissing = "this build has no CUDA backend: move the tensors to the CPU, or build with -DCUMULUS_CUDA=ON";
+
+}  // namespace
+
+void run(const Problem&, const Call&) { fail_unsupported(kMissing); }
+
+const DeviceInfo& device_info(int) { fail_unsupported(kMissing); }
+
+PackReport pack(const std::string&, std::span<const int>, std::span<const Op>, std::span<const DType>, int, const PackProgress&) {
+  fail_unsupported(kMissing);
+}
+
+std::vector<Finding> doctor(System&) { return {{Finding::note, "CUDA", "this build has no CUDA backend: scans run on the CPU"}}; }
+
+// Nothing here looks at the system.
+System& real_system() { fail_unsupported(kMissing); }
+
+}  // namespace cumulus::cuda

@@ -1,0 +1,429 @@
+// The host side on a real GPU: contexts, streams, captures, caches, failures. Skipped where there is none. (Bits are other tests' matter:
+// here integers are scanned, whose result anyone can compute.)
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "../cpu/process.h"
+#include "cuda/doctor.h"
+#include "cuda/launch.h"
+#include "cuda/program.h"
+#include "cumulus/cumulus.h"
+#include "error.h"
+#include "temporary_folder.h"
+
+namespace {
+
+using namespace cumulus;
+using namespace cumulus::cuda;
+
+constexpr std::int64_t kLong = 3000017;  // a length whose scan needs a workspace
+
+class Gpu : public testing::Test {
+ protected:
+  void SetUp() override {
+    setenv("CUMULUS_CACHE_DIR", (temporary().path + "/cache").c_str(), 0);
+    try {
+      found = &driver();
+    } catch (const Failure& failure) {
+      GTEST_SKIP() << failure.message;
+    }
+    scope.emplace(gpu(), nullptr, 0);
+  }
+  static support::TemporaryFolder& temporary() {
+    static support::TemporaryFolder folder;
+    return folder;
+  }
+
+  const Driver& gpu() { return *found; }
+
+  // Device memory for n numbers; freed with the test.
+  struct Array {
+    const Driver& gpu;
+    CUdeviceptr address = 0;
+    std::int64_t n;
+    Array(const Driver& driver, std::int64_t size) : gpu(driver), n(size) {
+      EXPECT_EQ(gpu.cuMemAlloc(&address, static_cast<std::size_t>(8 * n)), 0);
+    }
+    ~Array() { gpu.cuMemFree(address); }
+    Array(const Array&) = delete;
+    Array& operator=(const Array&) = delete;
+
+    void put(const std::vector<std::int64_t>& x) {
+      EXPECT_EQ(gpu.cuMemcpyHtoDAsync(address, x.data(), 8 * x.size(), nullptr), 0);
+      EXPECT_EQ(gpu.cuCtxSynchronize(), 0);
+    }
+    std::vector<std::int64_t> get() const {
+      std::vector<std::int64_t> x(static_cast<std::size_t>(n));
+      EXPECT_EQ(gpu.cuCtxSynchronize(), 0);
+      EXPECT_EQ(gpu.cuMemcpyDtoHAsync(x.data(), address, 8 * x.size(), nullptr), 0);
+      EXPECT_EQ(gpu.cuCtxSynchronize(), 0);
+      return x;
+    }
+  };
+
+  static std::vector<std::int64_t> numbers(std::int64_t n, std::int64_t start = 0) {
+    std::vector<std::int64_t> x(static_cast<std::size_t>(n));
+    for (std::int64_t i = 0; i < n; ++i) x[static_cast<std::size_t>(i)] = (start + i * 7919) % 1000 - 300;
+    return x;
+  }
+  static std::vector<std::int64_t> summed(std::vector<std::int64_t> x) {
+    std::partial_sum(x.begin(), x.end(), x.begin());
+    return x;
+  }
+
+  static void scan(CUdeviceptr in, CUdeviceptr out, std::int64_t n, CUstream stream = nullptr, Call call = {}) {
+    cumulus_scan_args a{};
+    a.struct_size = sizeof a;
+    a.stream = stream;
+    a.in = {reinterpret_cast<void*>(in), &n, nullptr, 1, CUMULUS_DTYPE_i64, CUMULUS_CUDA, 0};
+    a.out = a.in;
+    a.out.data = reinterpret_cast<void*>(out);
+    Problem problem;
+    canonicalise(a, true, problem);
+    cuda::run(problem, call);
+  }
+
+  const Driver* found = nullptr;
+  std::optional<ContextScope> scope;
+};
+
+TEST_F(Gpu, IsDescribed) {
+  const DeviceInfo& info = device_info(0);
+  EXPECT_GE(info.capability, 80);
+  for (const Preset& preset : presets())
+    if (preset.device.name == info.name) {
+      EXPECT_EQ(info.sms, preset.device.sms);
+      EXPECT_EQ(info.l2, preset.device.l2);
+      EXPECT_EQ(info.shared_per_block, preset.device.shared_per_block);
+      EXPECT_EQ(info.blocks_per_sm, preset.device.blocks_per_sm);
+      EXPECT_EQ(info.warps_per_sm, preset.device.warps_per_sm);
+    }
+  std::size_t free_bytes = 0, total = 0;
+  ASSERT_EQ(gpu().cuMemGetInfo(&free_bytes, &total), 0);
+  EXPECT_GE(info.memory, static_cast<std::int64_t>(total));
+}
+
+TEST_F(Gpu, LaunchStructuresHaveTheDriversLayout) {
+  // A launch with an attribute goes wrong if they had not.
+  const SourceFile source = {"k.cuh", "extern \"C\" __global__ void mark(unsigned* x) { x[blockIdx.x] = gridDim.x; }\n"};
+  const Compiled compiled = Nvrtc(real_system(), usable_nvrtc(find_nvrtc(real_system()), gpu().version).at(0))
+                                .compile(source, {}, "mark", device_info(0).capability, {});
+  CUmodule module;
+  CUfunction function;
+  ASSERT_EQ(gpu().cuModuleLoadDataEx(&module, compiled.cubin.data(), 0, nullptr, nullptr), 0);
+  ASSERT_EQ(gpu().cuModuleGetFunction(&function, module, "mark"), 0);
+  Array x(gpu(), 8);
+  CUlaunchAttribute attribute{};
+  attribute.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+  attribute.value.clusterDim = {device_info(0).capability >= 90 ? 2u : 1u, 1, 1};
+  const CUlaunchConfig config{16, 1, 1, 1, 1, 1, 0, nullptr, &attribute, 1};
+  void* parameters[] = {&x.address};
+  ASSERT_EQ(gpu().cuLaunchKernelEx(&config, function, parameters, nullptr), 0);
+  EXPECT_EQ(x.get(), std::vector<std::int64_t>(8, 16 | std::int64_t{16} << 32));
+  gpu().cuModuleUnload(module);
+}
+
+TEST_F(Gpu, ScansOnEveryKindOfStream) {
+  const auto x = numbers(kLong), expected = summed(x);
+  Array in(gpu(), kLong), out(gpu(), kLong);
+  in.put(x);
+  CUstream own = nullptr, blocking = nullptr;
+  ASSERT_EQ(gpu().cuStreamCreate(&own, CU_STREAM_NON_BLOCKING), 0);
+  ASSERT_EQ(gpu().cuStreamCreate(&blocking, CU_STREAM_DEFAULT), 0);
+  for (const CUstream stream : {CUstream{nullptr}, CU_STREAM_LEGACY, CU_STREAM_PER_THREAD, own, blocking})
+    for (int k = 0; k < 3; ++k) {
+      out.put(std::vector<std::int64_t>(static_cast<std::size_t>(kLong), -1));
+      scan(in.address, out.address, kLong, stream);
+      EXPECT_EQ(out.get(), expected);
+    }
+  gpu().cuStreamDestroy(own);
+  gpu().cuStreamDestroy(blocking);
+}
+
+TEST_F(Gpu, SizesGrowAndShrink) {
+  Array in(gpu(), kLong), out(gpu(), kLong);
+  const auto x = numbers(kLong), expected = summed(x);
+  in.put(x);
+  for (const std::int64_t n : {std::int64_t{1}, std::int64_t{100}, std::int64_t{5000}, kLong, std::int64_t{70000}, kLong / 2, kLong}) {
+    scan(in.address, out.address, n);
+    auto got = out.get();
+    got.resize(static_cast<std::size_t>(n));
+    EXPECT_EQ(got, std::vector(expected.begin(), expected.begin() + n)) << n;
+  }
+}
+
+TEST_F(Gpu, ThreadsAndStreamsAtOnce) {
+  constexpr int kThreads = 4;
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong = 0;
+  for (int thread = 0; thread < kThreads; ++thread)
+    threads.emplace_back([&, thread] {
+      const ContextScope own_scope(gpu(), nullptr, 0);
+      CUstream stream = nullptr;
+      if (thread % 2 == 0) gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING);
+      else stream = CU_STREAM_PER_THREAD;
+      const std::int64_t n = kLong - 12345 * thread;
+      Array in(gpu(), n), out(gpu(), n);
+      const auto x = numbers(n, thread), expected = summed(x);
+      in.put(x);
+      for (int k = 0; k < 20; ++k) {
+        scan(in.address, out.address, n, stream);
+        if (k % 5 == 4) wrong += out.get() != expected;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(Gpu, WithoutACurrentContextThePrimaryOneServesAndNothingIsLeftCurrent) {
+  Array in(gpu(), 1000), out(gpu(), 1000);
+  in.put(numbers(1000));
+  std::thread([&] {
+    CUcontext current = nullptr;
+    scan(in.address, out.address, 1000);
+    gpu().cuCtxGetCurrent(&current);
+    EXPECT_EQ(current, nullptr);
+  }).join();
+  EXPECT_EQ(out.get(), summed(numbers(1000)));
+}
+
+TEST_F(Gpu, WrongMemoryIsRefused) {
+  Array good(gpu(), 1000);
+  CUdeviceptr managed = 0;
+  void* pinned = nullptr;
+  ASSERT_EQ(gpu().cuMemHostAlloc(&pinned, 8000, 0), 0);
+  std::vector<std::int64_t> host(1000);
+  for (void* wrong : {pinned, static_cast<void*>(host.data())}) {
+    EXPECT_THROW(scan(reinterpret_cast<std::uintptr_t>(wrong), good.address, 1000), Failure);
+    EXPECT_THROW(scan(good.address, reinterpret_cast<std::uintptr_t>(wrong), 1000), Failure);
+  }
+  gpu().cuMemFreeHost(pinned);
+  good.put(numbers(1000));
+  ASSERT_EQ(gpu().cuMemAllocManaged(&managed, 8000, CU_MEM_ATTACH_GLOBAL), 0);
+  scan(good.address, managed, 1000);
+  ASSERT_EQ(gpu().cuCtxSynchronize(), 0);
+  const auto* got = reinterpret_cast<const std::int64_t*>(managed);
+  EXPECT_EQ(std::vector(got, got + 1000), summed(numbers(1000)));
+  gpu().cuMemFree(managed);
+}
+
+TEST_F(Gpu, ADeviceThatDoesNotExistIsRefused) {
+  Array x(gpu(), 10);
+  Call call;
+  call.device = found->devices;
+  EXPECT_THROW(scan(x.address, x.address, 10, nullptr, call), Failure);
+}
+
+TEST_F(Gpu, AGivenWorkspace) {
+  Array in(gpu(), kLong), out(gpu(), kLong), workspace(gpu(), 1 << 20);
+  in.put(numbers(kLong));
+  workspace.put(std::vector<std::int64_t>(1 << 20));
+  Call call;
+  call.workspace = {reinterpret_cast<void*>(workspace.address), 8 << 20};
+  for (int k = 0; k < 3; ++k) scan(in.address, out.address, kLong, nullptr, call);
+  EXPECT_EQ(out.get(), summed(numbers(kLong)));
+}
+
+// ---- graphs ----
+
+struct Graph {
+  const Driver& gpu;
+  CUgraph graph = nullptr;
+  CUgraphExec executable = nullptr;
+
+  explicit Graph(const Driver& driver) : gpu(driver) {}
+  ~Graph() {
+    if (executable) gpu.cuGraphExecDestroy(executable);
+    if (graph) gpu.cuGraphDestroy(graph);
+  }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+  void end(CUstream stream) {
+    EXPECT_EQ(gpu.cuStreamEndCapture(stream, &graph), 0);
+    EXPECT_EQ(gpu.cuGraphInstantiateWithFlags(&executable, graph, 0), 0);
+  }
+};
+
+TEST_F(Gpu, AFirstCallUnderCaptureWorksInEveryMode) {
+  CUstream stream;
+  ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
+  int round = 0;
+  for (const int mode : {CU_STREAM_CAPTURE_MODE_GLOBAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, CU_STREAM_CAPTURE_MODE_RELAXED}) {
+    Array in(gpu(), kLong), out(gpu(), kLong);
+    in.put(numbers(kLong));
+    Call call;
+    call.tuning.chunks = 1 + round++ % 2;  // a kernel that was not loaded before, at least once
+    Graph graph(gpu());
+    ASSERT_EQ(gpu().cuStreamBeginCapture(stream, mode), 0);
+    scan(in.address, out.address, kLong, stream, call);
+    graph.end(stream);
+    EXPECT_NE(out.get(), summed(numbers(kLong))) << "captured, not run";
+    for (int k = 0; k < 5; ++k) {
+      in.put(numbers(kLong, k));
+      ASSERT_EQ(gpu().cuGraphLaunch(graph.executable, stream), 0);
+      ASSERT_EQ(gpu().cuStreamSynchronize(stream), 0);
+      EXPECT_EQ(out.get(), summed(numbers(kLong, k)));
+    }
+  }
+  gpu().cuStreamDestroy(stream);
+}
+
+TEST_F(Gpu, SeveralGraphsForkedBranchesAndPlainCallsAtOnce) {
+  constexpr int kGraphs = 3;
+  CUstream stream[kGraphs], side[kGraphs];
+  CUevent fork, join;
+  ASSERT_EQ(gpu().cuEventCreate(&fork, CU_EVENT_DISABLE_TIMING), 0);
+  ASSERT_EQ(gpu().cuEventCreate(&join, CU_EVENT_DISABLE_TIMING), 0);
+  std::vector<std::unique_ptr<Array>> in, out;
+  std::vector<std::unique_ptr<Graph>> graphs;
+  const WorkspaceCounts before = workspace_counts();
+  for (int g = 0; g < kGraphs; ++g) {
+    ASSERT_EQ(gpu().cuStreamCreate(&stream[g], CU_STREAM_NON_BLOCKING), 0);
+    ASSERT_EQ(gpu().cuStreamCreate(&side[g], CU_STREAM_NON_BLOCKING), 0);
+    for (int k = 0; k < 2; ++k) {
+      in.push_back(std::make_unique<Array>(gpu(), kLong));
+      out.push_back(std::make_unique<Array>(gpu(), kLong));
+      in.back()->put(numbers(kLong, 2 * g + k));
+    }
+  }
+  // All captures are open at the same time.
+  for (int g = 0; g < kGraphs; ++g) ASSERT_EQ(gpu().cuStreamBeginCapture(stream[g], CU_STREAM_CAPTURE_MODE_RELAXED), 0);
+  for (int g = 0; g < kGraphs; ++g) {
+    graphs.push_back(std::make_unique<Graph>(gpu()));
+    ASSERT_EQ(gpu().cuEventRecord(fork, stream[g]), 0);
+    ASSERT_EQ(gpu().cuStreamWaitEvent(side[g], fork, 0), 0);
+    scan(in[static_cast<std::size_t>(2 * g)]->address, out[static_cast<std::size_t>(2 * g)]->address, kLong, stream[g]);
+    scan(in[static_cast<std::size_t>(2 * g + 1)]->address, out[static_cast<std::size_t>(2 * g + 1)]->address, kLong, side[g]);
+    ASSERT_EQ(gpu().cuEventRecord(join, side[g]), 0);
+    ASSERT_EQ(gpu().cuStreamWaitEvent(stream[g], join, 0), 0);
+  }
+  for (int g = 0; g < kGraphs; ++g) graphs[static_cast<std::size_t>(g)]->end(stream[g]);
+  EXPECT_EQ(workspace_counts().captures, before.captures + 2 * kGraphs);
+  Array plain_in(gpu(), kLong), plain_out(gpu(), kLong);
+  plain_in.put(numbers(kLong, 77));
+  for (int round = 0; round < 20; ++round) {
+    for (int g = 0; g < kGraphs; ++g) ASSERT_EQ(gpu().cuGraphLaunch(graphs[static_cast<std::size_t>(g)]->executable, stream[g]), 0);
+    scan(plain_in.address, plain_out.address, kLong, CU_STREAM_PER_THREAD);
+  }
+  ASSERT_EQ(gpu().cuCtxSynchronize(), 0);
+  for (int k = 0; k < 2 * kGraphs; ++k) EXPECT_EQ(out[static_cast<std::size_t>(k)]->get(), summed(numbers(kLong, k))) << k;
+  EXPECT_EQ(plain_out.get(), summed(numbers(kLong, 77)));
+  graphs.clear();
+  // The driver lets go of a graph's memory on a thread of its own.
+  for (int k = 0; k < 2000 && workspace_counts().captures > before.captures; ++k) usleep(1000);
+  EXPECT_EQ(workspace_counts().captures, before.captures);
+  EXPECT_GE(workspace_counts().idle, 2 * kGraphs);
+  for (int g = 0; g < kGraphs; ++g) gpu().cuStreamDestroy(stream[g]), gpu().cuStreamDestroy(side[g]);
+  gpu().cuEventDestroy(fork), gpu().cuEventDestroy(join);
+}
+
+TEST_F(Gpu, AGraphOutlivesItsStreamAndTheFirstHandle) {
+  CUstream stream, other;
+  ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
+  ASSERT_EQ(gpu().cuStreamCreate(&other, CU_STREAM_NON_BLOCKING), 0);
+  Array in(gpu(), kLong), out(gpu(), kLong);
+  in.put(numbers(kLong));
+  Graph graph(gpu());
+  ASSERT_EQ(gpu().cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), 0);
+  scan(in.address, out.address, kLong, stream);
+  graph.end(stream);
+  gpu().cuStreamDestroy(stream);
+  gpu().cuGraphDestroy(graph.graph);  // the executable keeps the workspace alive
+  graph.graph = nullptr;
+  Graph second(gpu());
+  ASSERT_EQ(gpu().cuStreamBeginCapture(other, CU_STREAM_CAPTURE_MODE_GLOBAL), 0);
+  scan(in.address, out.address, kLong, other);
+  second.end(other);
+  for (int k = 0; k < 10; ++k) {
+    ASSERT_EQ(gpu().cuGraphLaunch(graph.executable, other), 0);
+    ASSERT_EQ(gpu().cuGraphLaunch(second.executable, other), 0);
+  }
+  EXPECT_EQ(out.get(), summed(numbers(kLong)));
+  gpu().cuStreamDestroy(other);
+}
+
+TEST_F(Gpu, TheLegacyStreamDuringACaptureIsAClearError) {
+  CUstream stream;
+  Array x(gpu(), kLong);
+  ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_DEFAULT), 0);
+  ASSERT_EQ(gpu().cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), 0);
+  try {
+    scan(x.address, x.address, kLong, nullptr);
+    ADD_FAILURE() << "nothing was refused";
+  } catch (const Failure& failure) {
+    EXPECT_NE(failure.message.find("capture"), std::string::npos) << failure.message;
+  }
+  CUgraph graph = nullptr;
+  gpu().cuStreamEndCapture(stream, &graph);
+  if (graph) gpu().cuGraphDestroy(graph);
+  gpu().cuStreamDestroy(stream);
+  x.put(numbers(kLong));
+  scan(x.address, x.address, kLong);
+  EXPECT_EQ(x.get(), summed(numbers(kLong)));
+}
+
+// ---- failures ----
+
+TEST_F(Gpu, OutOfDeviceMemory) {
+  if (!support::in_own_process()) return;
+  Array in(gpu(), kLong), out(gpu(), kLong);
+  in.put(numbers(kLong));
+  scan(in.address, out.address, 100);  // the kernel of the long scan is not loaded yet
+  std::vector<CUdeviceptr> hoard;
+  for (std::size_t bytes = std::size_t{16} << 30; bytes >= 4096; bytes /= 2)
+    for (CUdeviceptr memory; gpu().cuMemAlloc(&memory, bytes) == 0;) hoard.push_back(memory);
+  try {
+    scan(in.address, out.address, kLong);
+    ADD_FAILURE() << "it found memory";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.status, CUMULUS_OUT_OF_MEMORY) << failure.message;
+    EXPECT_NE(failure.message.find("free device memory"), std::string::npos) << failure.message;
+  }
+  for (const CUdeviceptr memory : hoard) gpu().cuMemFree(memory);
+  scan(in.address, out.address, kLong);
+  EXPECT_EQ(out.get(), summed(numbers(kLong)));
+}
+
+TEST_F(Gpu, ManyStreamsThatComeAndGo) {
+  Array in(gpu(), kLong), out(gpu(), kLong);
+  in.put(numbers(kLong));
+  for (int k = 0; k < 300; ++k) {
+    CUstream stream;
+    ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
+    scan(in.address, out.address, kLong, stream);
+    ASSERT_EQ(gpu().cuStreamSynchronize(stream), 0);
+    gpu().cuStreamDestroy(stream);
+  }
+  EXPECT_EQ(out.get(), summed(numbers(kLong)));
+  EXPECT_LE(workspace_counts().streams, 100);
+}
+
+TEST_F(Gpu, AKernelFromTheDiskCacheNeverOpensNvrtc) {
+  if (!std::getenv("CUMULUS_TEST_CHILD")) {
+    Array x(gpu(), 1000);
+    x.put(numbers(1000));
+    scan(x.address, x.address, 1000);  // in the cache of this run, if it was not
+  }
+  if (!support::in_own_process()) return;
+  Array x(gpu(), 1000);
+  x.put(numbers(1000));
+  scan(x.address, x.address, 1000);
+  EXPECT_EQ(x.get(), summed(numbers(1000)));
+  for (const std::string& path : real_system().loaded()) EXPECT_EQ(path.find("nvrtc"), std::string::npos) << path;
+}
+
+TEST_F(Gpu, DoctorIsContent) {
+  for (const Finding& finding : doctor(real_system())) EXPECT_NE(finding.state, Finding::fail) << finding.what << ": " << finding.detail;
+}
+
+}  // namespace
