@@ -20,7 +20,8 @@ struct WorkspaceLease::Stream {
   std::uint64_t context = 0, id = 0;
   CUdeviceptr memory = 0;
   std::atomic<std::int64_t> bytes = 0;  // also read by workspace_counts
-  CUevent last = nullptr;               // after the last launch, once there are many streams
+  std::atomic<bool> watched = false;    // its context has many streams
+  CUevent last = nullptr;               // after the last launch, if watched
   bool recorded = false;
 };
 
