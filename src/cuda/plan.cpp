@@ -133,7 +133,10 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
   if (plan.slots == 0) return false;
   plan.layout = Layout::split_rows;
-  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(65536 / slot), 1, plan.slots);  // 42 to 56 KiB on the way are best on an H200
+  // 42 to 56 KiB on the way are best on an H200. A warp waiting for a tile must not lag a whole round of the ring behind the loader.
+  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(65536 / slot), 1, std::max(plan.slots - 2, 1));
+  plan.reducers = std::min(plan.reducers, std::max(plan.slots - plan.flight, 1));
+  plan.storers = std::min(plan.storers, std::max(plan.slots - plan.flight, 1));
   plan.warps = 1 + plan.reducers + plan.storers + plan.scanners;
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
   const std::int64_t tiles = p.rows * divide_up(p.n_out, plan.chunks * kChunk), chunks = p.n / kChunk;

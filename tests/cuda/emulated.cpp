@@ -54,8 +54,8 @@ std::vector<Tuning> tunings(Layout layout) {
   }
   if (layout == Layout::split_rows) {
     Tuning bulk = t, async = t;
-    bulk.chunks = 1, bulk.slots = 3, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2, bulk.scanners = 2;
-    async.capability = 80, async.chunks = 2, async.slots = 2, async.flight = 1, async.reducers = 2, async.storers = 1, async.scanners = 3;
+    bulk.chunks = 1, bulk.slots = 4, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2, bulk.scanners = 2;
+    async.capability = 80, async.chunks = 2, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1, async.scanners = 3;
     return {bulk, async};
   }
   return {t};

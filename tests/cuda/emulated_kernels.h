@@ -26,10 +26,10 @@ void add_layouts(const std::vector<int>& types) {
   put(Layout::rows, {8, 8}, [](const HostArgs& a) { RowsKernel<S, 8, 8, kContiguous, kMaxDims>::run(a); });
   // chunks, slots, flight, reducers, storers, scanners, copies
   if constexpr (kContiguous) {
-    put(Layout::split_rows, {1, 3, 2, 1, 2, 2, 2}, [](const HostArgs& a) { SplitRowsKernel<S, 1, 3, 2, 1, 2, 2, 2, true, kMaxDims>::run(a); });
-    put(Layout::split_rows, {2, 2, 1, 2, 1, 3, 1}, [](const HostArgs& a) { SplitRowsKernel<S, 2, 2, 1, 2, 1, 3, 1, true, kMaxDims>::run(a); });
+    put(Layout::split_rows, {1, 4, 2, 1, 2, 2, 2}, [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 2, 2, true, kMaxDims>::run(a); });
+    put(Layout::split_rows, {2, 3, 1, 2, 1, 3, 1}, [](const HostArgs& a) { SplitRowsKernel<S, 2, 3, 1, 2, 1, 3, 1, true, kMaxDims>::run(a); });
   } else {
-    put(Layout::split_rows, {1, 3, 2, 1, 2, 2, 0}, [](const HostArgs& a) { SplitRowsKernel<S, 1, 3, 2, 1, 2, 2, 0, false, kMaxDims>::run(a); });
+    put(Layout::split_rows, {1, 4, 2, 1, 2, 2, 0}, [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 2, 0, false, kMaxDims>::run(a); });
     put(Layout::columns, {}, [](const HostArgs& a) { ColumnsKernel<S, kMaxDims>::run(a, block_threads()); });
   }
 }

@@ -124,6 +124,9 @@ struct SplitRowsKernel {
   using Wide = typename S::Wide;
   using Letter = Mail<Element>;
   static constexpr int kTile = kChunks * kChunk;
+  // A warp that waits for tile i has to know that tile i - kSlots came, or it would mistake the barrier's last phase for the next one. It
+  // has handled tile i - kStorers, so that tile i - kStorers - kFlight and all before it have come.
+  static_assert((kReducers == 1 || kReducers + kFlight <= kSlots) && (kStorers == 1 || kStorers + kFlight <= kSlots));
   using InStage = Stage<decltype(Row<S, kContiguous>::in), kTile>;
   using MaskStage = Stage<decltype(Row<S, kContiguous>::mask), kTile>;
   static constexpr int kSlotBytes = InStage::kSize * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? MaskStage::kSize : 0);

@@ -8,7 +8,6 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <set>
 #include <stdexcept>
 
 namespace emulator {
@@ -112,7 +111,7 @@ struct Machine {
   std::vector<std::unique_ptr<Block>> resident;
   std::vector<Copy> copies;
   std::vector<void*> stacks;
-  std::set<std::string> findings;
+  std::map<std::string, std::string> findings;  // the first of each kind, with its details
   std::uint32_t idle = 0;
   bool stopped = false;
   Thread* current = nullptr;
@@ -120,7 +119,7 @@ struct Machine {
 };
 Machine* machine = nullptr;
 
-void found(const std::string& what) { machine->findings.insert(what); }
+void found(const std::string& what, const std::string& details = "") { machine->findings.emplace(what, details); }
 
 // ---- fibers ----
 
@@ -294,6 +293,11 @@ std::size_t offset_of(const Block& block, const void* p) {
   return static_cast<std::size_t>(static_cast<const unsigned char*>(p) - block.shared);
 }
 
+std::string accesses(std::size_t offset, std::uint16_t other) {
+  return "byte " + std::to_string(offset) + ", threads " + std::to_string(other) + " and " + std::to_string(self().index) + " of block " +
+         std::to_string(self().block->index);
+}
+
 bool inside_shared(const void* p, std::size_t bytes) {
   const Block& block = *self().block;
   const auto* at = static_cast<const unsigned char*>(p);
@@ -385,13 +389,14 @@ void check_shared(const void* p, std::size_t bytes, bool write) {
   for (std::size_t i = offset; i < offset + bytes; ++i) {
     Byte& b = block.bytes[i];
     if (write) {
-      if (!before(t, b.writer, b.written)) found("race: two writes to shared memory without order");
+      if (!before(t, b.writer, b.written)) found("race: two writes to shared memory without order", accesses(i, b.writer));
       for (int k = 0; k < 2; ++k)
-        if (!before(t, b.reader[k], b.read[k])) found("race: shared memory is written while it may still be read");
+        if (!before(t, b.reader[k], b.read[k]))
+          found("race: shared memory is written while it may still be read", accesses(i, b.reader[k]));
       b = {static_cast<std::uint16_t>(t.index), {Byte::kNobody, Byte::kNobody}, t.now, {0, 0}};
     } else {
       if (b.writer == Byte::kNobody) found("a read of shared memory that nobody wrote");
-      if (!before(t, b.writer, b.written)) found("race: shared memory is read without order after its write");
+      if (!before(t, b.writer, b.written)) found("race: shared memory is read without order after its write", accesses(i, b.writer));
       const int k = b.reader[0] == t.index || b.reader[0] == Byte::kNobody ? 0
                     : b.reader[1] == t.index                               ? 1
                                                                            : static_cast<int>(i + t.now) & 1;
@@ -539,7 +544,9 @@ std::vector<std::string> launch(const Launch& l, const std::function<void()>& bo
     for (Thread& t : block->threads) m.stacks.push_back(t.stack);
   stacks = std::move(m.stacks);
   machine = nullptr;
-  return {m.findings.begin(), m.findings.end()};
+  std::vector<std::string> findings;
+  for (const auto& [what, details] : m.findings) findings.push_back(details.empty() ? what : what + " (" + details + ")");
+  return findings;
 }
 
 }  // namespace emulator

@@ -1,0 +1,460 @@
+// Checks bits and measures speed on a GPU, with nothing but the driver, NVRTC and this program.
+//   gpu_check bits N SEED     N random calls of every layout against the CPU backend
+//   gpu_check table [WORD]    the table of full-size cases (those whose names contain WORD): bits, and the ratio to a copy of the same bytes
+//   gpu_check small           1-D scans of 2^10 to 2^27 elements
+// Writes JSON lines to the file that CUMULUS_JSON names.
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cpu/run.h"
+#include "cuda/launch.h"
+#include "cuda/program.h"
+#include "error.h"
+#include "support.h"
+
+namespace {
+
+using namespace support;
+using namespace cumulus;
+using cuda::Call;
+using cuda::CUcontext;
+using cuda::CUdevice;
+using cuda::CUdeviceptr;
+using cuda::CUevent;
+using cuda::CUresult;
+using cuda::CUstream;
+using cuda::Driver;
+using cuda::Layout;
+using cuda::Tuning;
+
+const Driver& gpu() { return cuda::driver(); }
+void check_result(CUresult r, const char* what) { cuda::check(gpu(), r, what); }
+#define CHECK(call) check_result(gpu().call, #call)
+
+void in_parallel(std::size_t jobs, const std::function<void(std::size_t)>& job) {
+  std::atomic<std::size_t> next{0};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t)
+    threads.emplace_back([&] {
+      for (std::size_t i; (i = next++) < jobs;) job(i);
+    });
+  for (std::thread& t : threads) t.join();
+}
+
+struct DeviceMemory {
+  explicit DeviceMemory(std::size_t size) : bytes(size) { CHECK(cuMemAlloc(&at, std::max<std::size_t>(size, 16))); }
+  ~DeviceMemory() { gpu().cuMemFree(at); }
+  DeviceMemory(const DeviceMemory&) = delete;
+  DeviceMemory& operator=(const DeviceMemory&) = delete;
+  void* data() const { return reinterpret_cast<void*>(at); }
+  CUdeviceptr at = 0;
+  std::size_t bytes;
+};
+
+CUstream stream() {
+  static CUstream s = [] {
+    CUstream made;
+    CHECK(cuStreamCreate(&made, 1));
+    return made;
+  }();
+  return s;
+}
+void upload(CUdeviceptr to, const void* from, std::size_t bytes) {
+  if (bytes) CHECK(cuMemcpyHtoDAsync(to, from, bytes, stream()));
+}
+void download(void* to, CUdeviceptr from, std::size_t bytes) {
+  if (bytes) CHECK(cuMemcpyDtoHAsync(to, from, bytes, stream()));
+}
+void wait() { CHECK(cuStreamSynchronize(stream())); }
+
+cuda::KernelSpec spec(const Problem& p, const cuda::Plan& plan) { return {cuda::kSource, cuda::kEntry, definitions(p, plan)}; }
+
+void compile_all(const std::vector<cuda::KernelSpec>& specs) {
+  in_parallel(specs.size(), [&](std::size_t i) {
+    try {
+      cubins(gpu()).get(specs[i], cuda::device_info(0).capability);
+    } catch (const Failure& f) {
+      std::printf("does not compile: %s\n", f.message.substr(0, 2000).c_str());
+    }
+  });
+}
+
+// ---- random calls ----
+
+struct Job {
+  Case c;
+  Tuning tuning;
+};
+
+Job random_job(Random& random) {
+  Job job;
+  job.c = support::random_case(random);
+  if (random.chance(40)) {  // long axes
+    Case& c = job.c;
+    c.shape = {random.between(1, 4), random.pick(std::vector<std::int64_t>{5000, 20000, 32768, 40000, 131072, 140000, 300001})};
+    c.axis = random.chance(80) ? 1 : 0;
+    if (c.axis == 0) std::swap(c.shape[0], c.shape[1]);
+    for (support::Layout* l : {&c.in_layout, &c.in2_layout, &c.out_layout, &c.mask_layout, &c.row_layout}) *l = {{}, {}, {}, random.below(9)};
+    c.mask_shape = {};
+  }
+  if (random.chance(30)) job.tuning.layout = static_cast<int>(random.between(1, 4));
+  if (random.chance(30)) job.tuning.capability = 80;
+  if (random.chance(20)) job.tuning.blocks = static_cast<int>(random.between(1, 3));
+  return job;
+}
+
+// The problem on device copies of its tensors.
+struct OnDevice {
+  explicit OnDevice(const Built& b) : built(b), problem(b.problem()) {
+    const auto move = [&](const Tensor& t, auto& pointer) {
+      if (!t || !pointer) return;
+      const auto bytes = static_cast<std::size_t>(t.memory.size());
+      memory.push_back(std::make_unique<DeviceMemory>(bytes));
+      tensors.push_back(&t);
+      const auto* before = static_cast<const char*>(pointer);
+      const auto offset = static_cast<std::size_t>(before - t.memory.data());
+      pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(memory.back()->at + offset);
+      upload(memory.back()->at, t.memory.data(), bytes);
+    };
+    const bool shared = b.c.total == Total::is_initial;
+    const char* total = static_cast<const char*>(problem.total);
+    move(b.in, problem.in), move(b.in2, problem.in2), move(b.mask, problem.mask);
+    if (b.c.in_place) {
+      problem.out = const_cast<char*>(static_cast<const char*>(problem.in)) +
+                    (static_cast<const char*>(b.problem().out) - static_cast<const char*>(b.problem().in));
+    } else {
+      move(b.out, problem.out);
+    }
+    if (b.initial) {
+      const char* host = static_cast<const char*>(problem.initial);
+      move(b.initial, problem.initial);
+      if (shared) problem.total = const_cast<char*>(static_cast<const char*>(problem.initial)) + (total - host);
+    }
+    if (!shared) move(b.total, problem.total);
+    problem.stream = stream();
+  }
+  void back() const {
+    for (std::size_t i = 0; i < tensors.size(); ++i) download(tensors[i]->memory.data(), memory[i]->at, memory[i]->bytes);
+    wait();
+  }
+  const Built& built;
+  Problem problem;
+  std::vector<std::unique_ptr<DeviceMemory>> memory;
+  std::vector<const Tensor*> tensors;
+};
+
+int check_bits(int count, std::uint64_t first_seed) {
+  std::vector<Job> jobs;
+  std::vector<cuda::KernelSpec> specs;
+  for (int i = 0; i < count; ++i) {
+    Random random(first_seed + static_cast<std::uint64_t>(i));
+    jobs.push_back(random_job(random));
+    const Built b(jobs.back().c);
+    const Problem p = b.problem();
+    const auto plan = make_plan(p, cuda::device_info(0), jobs.back().tuning);
+    if (plan.layout != Layout::none && p.rows > 0) specs.push_back(spec(p, plan));
+  }
+  std::printf("%zu kernels\n", specs.size());
+  compile_all(specs);
+  std::printf("compiled\n");
+  int wrong = 0;
+  for (int i = 0; i < count && wrong < 20; ++i) {
+    const Job& job = jobs[static_cast<std::size_t>(i)];
+    const Built expected(job.c), got(job.c);
+    expected.run_product(1);
+    std::string trouble;
+    try {
+      OnDevice d(got);
+      Call call;
+      call.tuning = job.tuning;
+      cuda::run(d.problem, call);
+      d.back();
+      const auto equal = expected.equals(got);
+      if (!equal) trouble = equal.message();
+    } catch (const Failure& f) {
+      trouble = f.message;
+    }
+    if (trouble.empty()) continue;
+    ++wrong;
+    const auto plan = make_plan(got.problem(), cuda::device_info(0), job.tuning);
+    std::printf("WRONG %d: %s\n  %s, capability %d, blocks %d\n  %s\n", i, describe(got).c_str(), name(plan.layout), job.tuning.capability,
+                job.tuning.blocks, trouble.substr(0, 600).c_str());
+  }
+  std::printf("bits: %d random calls, %d wrong\n", count, wrong);
+  return wrong;
+}
+
+// ---- full-size cases ----
+
+struct Row {
+  std::string name;
+  Sizes shape;
+  int axis;
+  DType in = DType::f32, out = DType::f32;
+  Kind kind = Kind::inclusive;
+  bool reverse = false;
+  int mask = 0;  // 1 selects, 2 multiplies
+  Tuning tuning = {};
+  double goal = 0;
+};
+
+std::vector<Row> rows() {
+  const Sizes square = {32768, 32768};
+  const Tuning before_hopper = [] {
+    Tuning t;
+    t.capability = 80;
+    return t;
+  }();
+  using enum DType;
+  using enum Kind;
+  std::vector<Row> r = {
+      {"rows inclusive", square, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"rows reverse", square, 1, f32, f32, inclusive, true, 0, {}, 0.97},
+      {"rows exclusive", square, 1, f32, f32, exclusive, false, 0, {}, 0.97},
+      {"rows bool mask", square, 1, f32, f32, inclusive, false, 1, {}, 0.97},
+      {"rows f32 mask", square, 1, f32, f32, inclusive, false, 2, {}, 0.96},
+      {"rows prefixes 32769", {32767, 32768}, 1, f32, f32, prefixes, false, 0, {}, 0.95},
+      {"rows odd 32767", {32768, 32767}, 1, f32, f32, inclusive, false, 0, {}, 0.95},
+      {"rows odd 32769", {32767, 32769}, 1, f32, f32, inclusive, false, 0, {}, 0.95},
+      {"rows reverse odd 32767", {32768, 32767}, 1, f32, f32, inclusive, true, 0, {}, 0.95},
+      {"rows 24576", {43690, 24576}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"rows 16384", {65536, 16384}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"rows 8192", {131072, 8192}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"rows 4096", {262144, 4096}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"rows 65536", {16384, 65536}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
+      {"rows 131072", {8192, 131072}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
+      {"rows 2^20", {1024, 1 << 20}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
+      {"columns inclusive", square, 0, f32, f32, inclusive, false, 0, {}, 0.93},
+      {"columns reverse", square, 0, f32, f32, inclusive, true, 0, {}, 0.93},
+      {"columns exclusive", square, 0, f32, f32, exclusive, false, 0, {}, 0.93},
+      {"columns bool mask", square, 0, f32, f32, inclusive, false, 1, {}, 0.93},
+      {"columns (512,1024,2048)", {512, 1024, 2048}, 1, f32, f32, inclusive, false, 0, {}, 0.93},
+      {"1-D 2^30", {1 << 30}, 0, f32, f32, inclusive, false, 0, {}, 0.94},
+      {"(16,2^26)", {16, 1 << 26}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
+      {"(128,2^22)", {128, 1 << 22}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
+      {"(2^20,1024)", {1 << 20, 1024}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"(2^20,1000)", {1 << 20, 1000}, 1, f32, f32, inclusive, false, 0, {}, 0.96},
+      {"(2^24,64)", {1 << 24, 64}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"(2^24,63)", {1 << 24, 63}, 1, f32, f32, inclusive, false, 0, {}, 0.96},
+      {"(2^26,16)", {1 << 26, 16}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"(2^28,4)", {1 << 28, 4}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"(2^20,1024) axis 0", {1 << 20, 1024}, 0, f32, f32, inclusive, false, 0, {}, 0.92},
+      {"(131072,8192) axis 0", {131072, 8192}, 0, f32, f32, inclusive, false, 0, {}, 0.92},
+      {"(2^24,64) axis 0", {1 << 24, 64}, 0, f32, f32, inclusive, false, 0, {}, 0.92},
+      {"(2^28,4) axis 0", {1 << 28, 4}, 0, f32, f32, inclusive, false, 0, {}, 0.90},
+      {"sm_80 rows inclusive", square, 1, f32, f32, inclusive, false, 0, before_hopper, 0.92},
+      {"sm_80 columns inclusive", square, 0, f32, f32, inclusive, false, 0, before_hopper, 0},
+      {"sm_80 1-D 2^30", {1 << 30}, 0, f32, f32, inclusive, false, 0, before_hopper, 0},
+  };
+  for (DType t : {f16, bf16, f64, i32, i64}) {
+    const std::int64_t half = bytes(t) == 8 ? 2 : 1;
+    r.push_back({std::string(name(t)) + " rows", {32768 / half, 32768}, 1, t, t, inclusive, false, 0, {}, 0.92});
+    r.push_back({std::string(name(t)) + " columns", {32768 / half, 32768}, 0, t, t, inclusive, false, 0, {}, 0.92});
+    r.push_back({std::string(name(t)) + " 1-D", {(1 << 30) / half}, 0, t, t, inclusive, false, 0, {}, 0.92});
+  }
+  r.push_back({"u8 to i64 rows", {16384, 32768}, 1, u8, i64, inclusive, false, 0, {}, 0.92});
+  return r;
+}
+
+// Random values in a range that sums of 2^30 keep.
+void fill_random(DType t, std::vector<char>& memory) {
+  constexpr std::size_t kPiece = 1 << 22;
+  in_parallel((memory.size() + kPiece - 1) / kPiece, [&](std::size_t piece) {
+    Random random(piece * 77 + static_cast<std::uint64_t>(t));
+    char* p = memory.data() + piece * kPiece;
+    const std::size_t size = std::min(kPiece, memory.size() - piece * kPiece) / 8;
+    for (std::size_t i = 0; i < size; ++i, p += 8) {
+      std::uint64_t v = random.next();
+      if (t == DType::f32) {
+        float f[2] = {static_cast<float>(v & 0xffffff) * 0x1p-24f, static_cast<float>(v >> 40) * 0x1p-24f};
+        std::memcpy(&v, f, 8);
+      } else if (t == DType::f64) {
+        const double d = static_cast<double>(v >> 11) * 0x1p-53;
+        std::memcpy(&v, &d, 8);
+      } else if (t == DType::f16) {
+        v = (v & 0x07ff07ff07ff07ffu) | 0x2000200020002000u;
+      } else if (t == DType::bf16) {
+        v = (v & 0x007f007f007f007fu) | 0x3e003e003e003e00u;
+      } else if (t == DType::boolean) {
+        v &= 0x0101010101010101u;
+      }
+      std::memcpy(p, &v, 8);
+    }
+  });
+}
+
+Problem problem_of(const Row& row, const void* in, const void* mask, void* out) {
+  Sizes out_shape = row.shape;
+  if (row.kind == Kind::prefixes) ++out_shape[static_cast<std::size_t>(row.axis)];
+  const auto tensor = [](const void* data, DType t, const Sizes& shape) {
+    return cumulus_tensor{const_cast<void*>(data), shape.data(), nullptr, static_cast<std::int32_t>(shape.size()), static_cast<std::int32_t>(t), 0, 0};
+  };
+  cumulus_scan_args args{};
+  args.struct_size = sizeof args;
+  args.kind = static_cast<int>(row.kind), args.axis = row.axis, args.flags = row.reverse ? CUMULUS_REVERSE : 0;
+  args.in = tensor(in, row.in, row.shape), args.out = tensor(out, row.out, out_shape);
+  if (row.mask) args.mask = tensor(mask, row.mask == 1 ? DType::boolean : row.in, row.shape);
+  Problem p;
+  canonicalise(args, true, p);
+  p.stream = stream();
+  return p;
+}
+
+double median(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v[v.size() / 2];
+}
+
+struct Timer {
+  Timer() { CHECK(cuEventCreate(&begin, 0)), CHECK(cuEventCreate(&end, 0)); }
+  template <class F>
+  double ms(const F& f) {
+    CHECK(cuEventRecord(begin, stream()));
+    f();
+    CHECK(cuEventRecord(end, stream()));
+    CHECK(cuEventSynchronize(end));
+    float t;
+    CHECK(cuEventElapsedTime(&t, begin, end));
+    return static_cast<double>(t);
+  }
+  CUevent begin, end;
+};
+
+bool same_bits(const char* a, const char* b, std::size_t size) {
+  std::atomic<bool> same{true};
+  constexpr std::size_t kPiece = 1 << 24;
+  in_parallel((size + kPiece - 1) / kPiece, [&](std::size_t i) {
+    if (std::memcmp(a + i * kPiece, b + i * kPiece, std::min(kPiece, size - i * kPiece)) != 0) same = false;
+  });
+  return same;
+}
+
+int table(const std::string& word, bool bits) {
+  std::vector<Row> all;
+  std::size_t most_in = 0, most_out = 0, most_mask = 0;
+  for (const Row& r : rows())
+    if (r.name.find(word) != std::string::npos) all.push_back(r);
+  const auto count = [](const Row& r) {
+    std::size_t n = 1;
+    for (std::int64_t s : r.shape) n *= static_cast<std::size_t>(s);
+    return n;
+  };
+  const auto out_count = [&](const Row& r) { return count(r) + (r.kind == Kind::prefixes ? count(r) / static_cast<std::size_t>(r.shape[1]) : 0); };
+  std::vector<cuda::KernelSpec> specs;
+  for (const Row& r : all) {
+    most_in = std::max(most_in, count(r) * static_cast<std::size_t>(bytes(r.in)));
+    most_out = std::max(most_out, out_count(r) * static_cast<std::size_t>(bytes(r.out)));
+    if (r.mask) most_mask = std::max(most_mask, count(r) * static_cast<std::size_t>(r.mask == 1 ? 1 : bytes(r.in)));
+    const Problem p = problem_of(r, reinterpret_cast<void*>(4096), reinterpret_cast<void*>(std::uintptr_t{1} << 40), reinterpret_cast<void*>(std::uintptr_t{1} << 41));
+    specs.push_back(spec(p, make_plan(p, cuda::device_info(0), r.tuning)));
+  }
+  compile_all(specs);
+  const DeviceMemory in(most_in), out(std::max(most_in, most_out)), mask(most_mask);
+  std::vector<char> host_in(most_in), host_mask(bits ? most_mask : 0), host_out(bits ? most_out : 0), got(bits ? most_out : 0);
+  DType filled = DType::none;
+  int mask_filled = 0, wrong = 0;
+  std::ofstream json;
+  if (const char* path = std::getenv("CUMULUS_JSON")) json.open(path, std::ios::app);
+  Timer timer;
+  for (const Row& r : all) {
+    if (filled != r.in) {
+      fill_random(r.in, host_in);
+      upload(in.at, host_in.data(), host_in.size());
+      wait();
+      filled = r.in;
+    }
+    if (r.mask && mask_filled != r.mask) {
+      std::vector<char> values(most_mask);
+      fill_random(r.mask == 1 ? DType::boolean : r.in, values);
+      upload(mask.at, values.data(), values.size());
+      wait();
+      if (bits) host_mask = std::move(values);
+      mask_filled = r.mask;
+    }
+    const std::size_t out_bytes = out_count(r) * static_cast<std::size_t>(bytes(r.out));
+    CHECK(cuMemsetD8Async(out.at, 0xee, out_bytes, stream()));
+    const Problem p = problem_of(r, in.data(), mask.data(), out.data());
+    Call call;
+    call.tuning = r.tuning;
+    const auto plan = make_plan(p, cuda::device_info(0), r.tuning);
+    const auto scan = [&] { cuda::run(p, call); };
+    const std::size_t moved = static_cast<std::size_t>(bytes_required(p));
+    const auto copy = [&] { CHECK(cuMemcpyDtoDAsync(out.at, in.at, std::min(moved / 2, most_in), stream())); };
+    std::string verdict = "-";
+    try {
+      scan();
+      wait();
+      if (bits) {
+        download(got.data(), out.at, out_bytes);
+        wait();
+        cpu::run(problem_of(r, host_in.data(), host_mask.data(), host_out.data()));
+        const bool same = same_bits(got.data(), host_out.data(), out_bytes);
+        verdict = same ? "equal" : "WRONG";
+        wrong += !same;
+      }
+      std::vector<double> scans, copies;
+      for (int i = 0; i < 3; ++i) scan(), copy();
+      for (int i = 0; i < 15; ++i) copies.push_back(timer.ms(copy)), scans.push_back(timer.ms(scan));
+      const double scan_ms = median(scans);
+      const double copy_ms = median(copies) * static_cast<double>(moved) / (2.0 * static_cast<double>(std::min(moved / 2, most_in)));
+      std::printf("%-26s %-10s %8.3f ms  copy %7.3f ms  ratio %.3f  to reach %.2f  bits %s\n", r.name.c_str(), name(plan.layout), scan_ms,
+                  copy_ms, copy_ms / scan_ms, r.goal, verdict.c_str());
+      std::fflush(stdout);
+      if (json)
+        json << "{\"case\": \"" << r.name << "\", \"layout\": \"" << name(plan.layout) << "\", \"scan_ms\": " << scan_ms
+             << ", \"copy_ms\": " << copy_ms << ", \"bytes\": " << moved << ", \"ratio\": " << copy_ms / scan_ms << ", \"bits\": \"" << verdict
+             << "\"}" << std::endl;
+    } catch (const Failure& f) {
+      std::printf("%-26s %s\n", r.name.c_str(), f.message.substr(0, 1500).c_str());
+      ++wrong;
+    }
+  }
+  return wrong;
+}
+
+int small() {
+  const DeviceMemory in(std::size_t{1} << 29), out(std::size_t{1} << 29);
+  std::vector<char> host(std::size_t{1} << 29);
+  fill_random(DType::f32, host);
+  upload(in.at, host.data(), host.size());
+  Timer timer;
+  for (int log = 10; log <= 27; ++log) {
+    const Row row{"", {std::int64_t{1} << log}, 0};
+    const Problem p = problem_of(row, in.data(), nullptr, out.data());
+    const auto scan = [&] { cuda::run(p, {}); };
+    const auto copy = [&] { CHECK(cuMemcpyDtoDAsync(out.at, in.at, std::size_t{4} << log, stream())); };
+    std::vector<double> scans, copies;
+    for (int i = 0; i < 5; ++i) scan(), copy();
+    for (int i = 0; i < 51; ++i) copies.push_back(timer.ms(copy)), scans.push_back(timer.ms(scan));
+    std::printf("2^%d %-10s %8.2f us  copy %8.2f us\n", log, name(make_plan(p, cuda::device_info(0)).layout), 1000 * median(scans), 1000 * median(copies));
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string mode = argc > 1 ? argv[1] : "";
+  try {
+    CUcontext context;
+    CUdevice device;
+    CHECK(cuDeviceGet(&device, 0));
+    CHECK(cuDevicePrimaryCtxRetain(&context, device));
+    CHECK(cuCtxPushCurrent(context));
+    if (mode == "bits" && argc == 4) return check_bits(std::stoi(argv[2]), std::stoull(argv[3])) != 0;
+    if (mode == "table") return table(argc > 2 ? argv[2] : "", std::getenv("CUMULUS_NO_BITS") == nullptr) != 0;
+    if (mode == "small") return small();
+  } catch (const Failure& f) {
+    std::printf("%s\n", f.message.c_str());
+    return 1;
+  }
+  std::printf("usage: gpu_check bits N SEED | table [WORD] | small\n");
+  return 2;
+}
