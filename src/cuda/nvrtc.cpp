@@ -231,6 +231,8 @@ Compiled Nvrtc::compile(const SourceFile& main, std::span<const SourceFile> head
   for (const SourceFile& header : headers) texts.push_back(header.text), names.push_back(header.name);
   const std::string architecture = fmt::format("--gpu-architecture=sm_{}", capability);
   arguments.push_back(architecture.c_str());
+  // Without textures and launches from the device: 10 to 15 ms less of any kernel's 100 and more.
+  if (version_ >= 12040) arguments.push_back("--minimal");
   for (const std::string& option : options) arguments.push_back(option.c_str());
 
   struct Owner {
