@@ -1,7 +1,7 @@
 // Checks bits and measures speed on a GPU, with nothing but the driver, NVRTC and this program.
 //   gpu_check bits N SEED     N random calls of every layout against the CPU backend
-//   gpu_check table [WORD]    the table of full-size cases (those whose names contain WORD): bits, and the ratio to a copy of the same bytes
-//   gpu_check small           1-D scans of 2^10 to 2^27 elements
+//   gpu_check table [WORD]    the table of full-size cases (those whose names contain WORD): bits, and the ratio to a copy of the same
+//   bytes gpu_check small           1-D scans of 2^10 to 2^27 elements
 // Writes JSON lines to the file that CUMULUS_JSON names.
 #include <algorithm>
 #include <atomic>
@@ -101,7 +101,8 @@ Job random_job(Random& random) {
     c.shape = {random.between(1, 4), random.pick(std::vector<std::int64_t>{5000, 20000, 32768, 40000, 131072, 140000, 300001})};
     c.axis = random.chance(80) ? 1 : 0;
     if (c.axis == 0) std::swap(c.shape[0], c.shape[1]);
-    for (support::Layout* l : {&c.in_layout, &c.in2_layout, &c.out_layout, &c.mask_layout, &c.row_layout}) *l = {{}, {}, {}, random.below(9)};
+    for (support::Layout* l : {&c.in_layout, &c.in2_layout, &c.out_layout, &c.mask_layout, &c.row_layout})
+      *l = {{}, {}, {}, random.below(9)};
     c.mask_shape = {};
   }
   if (random.chance(30)) job.tuning.layout = static_cast<int>(random.between(1, 4));
@@ -294,7 +295,8 @@ Problem problem_of(const Row& row, const void* in, const void* mask, void* out) 
   Sizes out_shape = row.shape;
   if (row.kind == Kind::prefixes) ++out_shape[static_cast<std::size_t>(row.axis)];
   const auto tensor = [](const void* data, DType t, const Sizes& shape) {
-    return cumulus_tensor{const_cast<void*>(data), shape.data(), nullptr, static_cast<std::int32_t>(shape.size()), static_cast<std::int32_t>(t), 0, 0};
+    return cumulus_tensor{
+        const_cast<void*>(data), shape.data(), nullptr, static_cast<std::int32_t>(shape.size()), static_cast<std::int32_t>(t), 0, 0};
   };
   cumulus_scan_args args{};
   args.struct_size = sizeof args;
@@ -346,13 +348,16 @@ int table(const std::string& word, bool bits) {
     for (std::int64_t s : r.shape) n *= static_cast<std::size_t>(s);
     return n;
   };
-  const auto out_count = [&](const Row& r) { return count(r) + (r.kind == Kind::prefixes ? count(r) / static_cast<std::size_t>(r.shape[1]) : 0); };
+  const auto out_count = [&](const Row& r) {
+    return count(r) + (r.kind == Kind::prefixes ? count(r) / static_cast<std::size_t>(r.shape[1]) : 0);
+  };
   std::vector<cuda::KernelSpec> specs;
   for (const Row& r : all) {
     most_in = std::max(most_in, count(r) * static_cast<std::size_t>(bytes(r.in)));
     most_out = std::max(most_out, out_count(r) * static_cast<std::size_t>(bytes(r.out)));
     if (r.mask) most_mask = std::max(most_mask, count(r) * static_cast<std::size_t>(r.mask == 1 ? 1 : bytes(r.in)));
-    const Problem p = problem_of(r, reinterpret_cast<void*>(4096), reinterpret_cast<void*>(std::uintptr_t{1} << 40), reinterpret_cast<void*>(std::uintptr_t{1} << 41));
+    const Problem p = problem_of(r, reinterpret_cast<void*>(4096), reinterpret_cast<void*>(std::uintptr_t{1} << 40),
+                                 reinterpret_cast<void*>(std::uintptr_t{1} << 41));
     specs.push_back(spec(p, make_plan(p, cuda::device_info(0), r.tuning)));
   }
   compile_all(specs);
@@ -409,8 +414,8 @@ int table(const std::string& word, bool bits) {
       std::fflush(stdout);
       if (json)
         json << "{\"case\": \"" << r.name << "\", \"layout\": \"" << name(plan.layout) << "\", \"scan_ms\": " << scan_ms
-             << ", \"copy_ms\": " << copy_ms << ", \"bytes\": " << moved << ", \"ratio\": " << copy_ms / scan_ms << ", \"bits\": \"" << verdict
-             << "\"}" << std::endl;
+             << ", \"copy_ms\": " << copy_ms << ", \"bytes\": " << moved << ", \"ratio\": " << copy_ms / scan_ms << ", \"bits\": \""
+             << verdict << "\"}" << std::endl;
     } catch (const Failure& f) {
       std::printf("%-26s %s\n", r.name.c_str(), f.message.substr(0, 1500).c_str());
       ++wrong;
@@ -433,7 +438,8 @@ int small() {
     std::vector<double> scans, copies;
     for (int i = 0; i < 5; ++i) scan(), copy();
     for (int i = 0; i < 51; ++i) copies.push_back(timer.ms(copy)), scans.push_back(timer.ms(scan));
-    std::printf("2^%d %-10s %8.2f us  copy %8.2f us\n", log, name(make_plan(p, cuda::device_info(0)).layout), 1000 * median(scans), 1000 * median(copies));
+    std::printf("2^%d %-10s %8.2f us  copy %8.2f us\n", log, name(make_plan(p, cuda::device_info(0)).layout), 1000 * median(scans),
+                1000 * median(copies));
   }
   return 0;
 }

@@ -1,0 +1,160 @@
+// Every kernel compiles for every architecture without a GPU: NVRTC and the assembler say how many registers it takes, that nothing is
+// spilled or kept in local memory, and that as many blocks fit on an SM as the plan means to.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <regex>
+
+#include "cuda/device.h"
+#include "cuda/kernel_sources.h"
+#include "cuda/nvrtc.h"
+#include "cuda/plan.h"
+#include "error.h"
+#include "support.h"
+
+namespace {
+
+using namespace support;
+using cumulus::Problem;
+using cumulus::cuda::DeviceInfo;
+using cumulus::cuda::Plan;
+
+// One device for each architecture; 8.6 has no preset of its own, and the limits of 8.9.
+std::vector<DeviceInfo> devices() {
+  std::vector<DeviceInfo> all;
+  for (const char* key : {"a100", "4090", "4090", "h200", "b200", "5090"}) all.push_back(*cumulus::cuda::find_preset(key));
+  all[1].capability = 86;
+  return all;
+}
+
+struct Shape {
+  const char* name;
+  std::int64_t rows, n;
+  bool columns;
+};
+// The default of every layout, and rows of every tile shape.
+constexpr Shape kShapes[] = {{"short rows", 1 << 20, 16, false},       {"rows of 128", 1 << 20, 128, false},
+                             {"rows of 1000", 1 << 20, 1000, false},   {"rows of 4096", 1 << 18, 4096, false},
+                             {"rows of 8192", 1 << 17, 8192, false},   {"rows of 16384", 1 << 16, 16384, false},
+                             {"rows of 32768", 1 << 15, 32768, false}, {"1-D", 1, 1 << 30, false},
+                             {"columns", 1 << 15, 1 << 15, true},      {"narrow columns", 64, 1 << 24, true}};
+
+struct Kernel {
+  Op op;
+  DType in, out, mask;
+  Shape shape;
+  bool odd;  // not contiguous
+
+  Problem problem() const {
+    Problem p{};
+    p.op = op, p.kind = Kind::inclusive;
+    p.in_dtype = in, p.out_dtype = out, p.mask_dtype = mask, p.initial_dtype = p.total_dtype = DType::none;
+    p.acc = cumulus::accumulator(out), p.kernel = cumulus::kernel_accumulator(op, out);
+    p.n = p.n_out = shape.n, p.rows = shape.rows;
+    const std::int64_t along = shape.columns ? shape.rows : odd ? 2 : 1, across = shape.columns ? 1 : along * shape.n;
+    p.axis = {shape.n, along, along, along, along, 0, 0};
+    if (shape.rows > 1) p.dims = 1, p.dim[0] = {shape.rows, across, across, across, across, 1, 1};
+    return p;
+  }
+  std::string text() const {
+    return std::string(cumulus::name(op)) + " " + cumulus::name(in) + " to " + cumulus::name(out) +
+           (mask == DType::none ? "" : std::string(", mask ") + cumulus::name(mask)) + ", " + shape.name + (odd ? " strided" : "");
+  }
+};
+
+class Compiler {
+ public:
+  // Null where there is no NVRTC.
+  static const Compiler* get() {
+    static const std::unique_ptr<Compiler> compiler = []() -> std::unique_ptr<Compiler> {
+      const auto found = cumulus::cuda::find_nvrtc(cumulus::cuda::real_system());
+      return found.empty() ? nullptr : std::unique_ptr<Compiler>(new Compiler(found.front()));
+    }();
+    return compiler.get();
+  }
+
+  struct Use {
+    int registers = 0, stack = 0, spilled = 0;
+  };
+  Use compile(const Problem& p, const Plan& plan, int capability) const {
+    std::vector<std::string> options = {"-std=c++17", "--fmad=false", "--ptxas-options=-v"};
+    for (const std::string& option : definitions(p, plan)) options.push_back(option);
+    const auto files = cumulus::cuda::kernel_sources();
+    const auto main = std::find_if(files.begin(), files.end(), [](const auto& f) { return f.name == std::string(cumulus::cuda::kSource); });
+    const auto compiled = nvrtc_.compile(*main, files, cumulus::cuda::kEntry, capability, options);
+    const auto number = [&](const char* pattern) {
+      std::smatch match;
+      return std::regex_search(compiled.log, match, std::regex(pattern)) ? std::stoi(match[1]) : -1;
+    };
+    return {number("Used (\\d+) registers"), number("(\\d+) bytes stack frame"), number("(\\d+) bytes spill stores")};
+  }
+  bool supports(int capability) const { return nvrtc_.supports(capability); }
+
+ private:
+  explicit Compiler(const cumulus::cuda::NvrtcFile& file) : nvrtc_(cumulus::cuda::real_system(), file) {}
+  cumulus::cuda::Nvrtc nvrtc_;
+};
+
+void check(const Kernel& kernel, const DeviceInfo& device) {
+  const Problem p = kernel.problem();
+  const Plan plan = make_plan(p, device);
+  SCOPED_TRACE(kernel.text() + " for " + std::to_string(device.capability) + ", " + name(plan.layout) + ", " + std::to_string(plan.warps) +
+               " warps x " + std::to_string(plan.segments));
+  Compiler::Use use;
+  try {
+    use = Compiler::get()->compile(p, plan, device.capability);
+  } catch (const cumulus::Failure& f) {
+    ADD_FAILURE() << f.message;
+    return;
+  }
+  const int each = (use.registers + 7) / 8 * 8;
+  if (std::getenv("CUMULUS_VERBOSE"))
+    std::printf("%d %-10s %s: %d registers, %d shared, %d blocks, stack %d, spilled %d\n", device.capability, name(plan.layout),
+                kernel.text().c_str(), use.registers, plan.shared, plan.blocks_per_sm, use.stack, use.spilled);
+  EXPECT_GT(use.registers, 0) << "the compiler says nothing of registers";
+  EXPECT_EQ(use.stack, 0) << "local memory";
+  EXPECT_EQ(use.spilled, 0) << "bytes are spilled";
+  EXPECT_LE(each * static_cast<int>(plan.threads) * plan.blocks_per_sm, device.registers_per_sm);
+  EXPECT_LE(plan.shared, device.shared_per_block);
+  EXPECT_LE((plan.shared + device.shared_reserved) * plan.blocks_per_sm, device.shared_per_sm);
+  EXPECT_LE(plan.warps * plan.blocks_per_sm, device.warps_per_sm);
+}
+
+// Every supported op and pair, unmasked, and masks with the same dtype.
+std::vector<Kernel> all_kernels() {
+  std::vector<Kernel> all;
+  for (const Supported& s : supported())
+    for (const Shape& shape : kShapes) {
+      all.push_back({s.op, s.in, s.out, DType::none, shape, false});
+      if (s.in != s.out) continue;
+      all.push_back({s.op, s.in, s.out, DType::boolean, shape, false});
+      if (s.op != Op::recurrence) all.push_back({s.op, s.in, s.out, s.in, shape, false});
+      if (!shape.columns) all.push_back({s.op, s.in, s.out, DType::none, shape, true});
+    }
+  return all;
+}
+
+TEST(Compile, EveryKernelFitsItsRegisters) {
+  if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";
+  const std::vector<Kernel> all = all_kernels();
+  const std::vector<DeviceInfo> on = devices();
+  Random random(seed());
+  const std::size_t count = full() ? all.size() * on.size() : static_cast<std::size_t>(setting("CUMULUS_COMPILE_COUNT", 12));
+  for (std::size_t i = 0; i < count; ++i) {
+    const Kernel& kernel = full() ? all[i / on.size()] : random.pick(all);
+    const DeviceInfo& device = full() ? on[i % on.size()] : random.pick(on);
+    if (Compiler::get()->supports(device.capability)) check(kernel, device);
+  }
+}
+
+// The kernels that the figures of docs/performance.md are made with.
+TEST(Compile, F32SumsFit) {
+  if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";
+  for (const Shape& shape : kShapes)
+    for (const DeviceInfo& device : devices())
+      if (device.capability == 80 || device.capability == 90 || full())
+        check({Op::sum, DType::f32, DType::f32, DType::none, shape, false}, device);
+}
+
+}  // namespace
