@@ -195,12 +195,17 @@ CUfunction load_kernel(const Driver& driver, CubinSource& source, std::uint64_t 
   const RelaxedCapture relaxed(driver);
   CUmodule module = nullptr;
   CUfunction function = nullptr;
+  int fixed = 0;  // bytes of shared memory that the kernel declares itself
   check(driver, driver.cuModuleLoadDataEx(&module, cubin.code.data(), 0, nullptr, nullptr), "cuModuleLoadDataEx");
-  check(driver, driver.cuModuleGetFunction(&function, module, cubin.lowered_name.c_str()), "cuModuleGetFunction");
-  int fixed = 0;
-  check(driver, driver.cuFuncGetAttribute(&fixed, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function), "cuFuncGetAttribute");
-  check(driver, driver.cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, device.shared_per_block - fixed),
-        "cuFuncSetAttribute");
+  try {
+    check(driver, driver.cuModuleGetFunction(&function, module, cubin.lowered_name.c_str()), "cuModuleGetFunction");
+    check(driver, driver.cuFuncGetAttribute(&fixed, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function), "cuFuncGetAttribute");
+    check(driver, driver.cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, device.shared_per_block - fixed),
+          "cuFuncSetAttribute");
+  } catch (...) {
+    driver.cuModuleUnload(module);
+    throw;
+  }
   const std::lock_guard lock(mutex);
   const auto [entry, inserted] = loaded.emplace(key, function);
   if (!inserted) driver.cuModuleUnload(module);  // another thread was quicker
