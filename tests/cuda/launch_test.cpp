@@ -48,7 +48,14 @@ class Launch : public testing::Test {
     a.out = tensor(out);
     return a;
   }
-  void run(const cumulus_scan_args& a, Call call = {}) {
+  void run(const cumulus_scan_args& a, const Call& call = {}) {
+    try {
+      run_or_throw(a, call);
+    } catch (const Failure& failure) {
+      ADD_FAILURE() << failure.message;
+    }
+  }
+  void run_or_throw(const cumulus_scan_args& a, Call call = {}) {
     Problem problem;
     canonicalise(a, true, problem);
     call.device = a.out.device_index;
@@ -56,7 +63,7 @@ class Launch : public testing::Test {
   }
   std::string refusal(const cumulus_scan_args& a, const Call& call = {}) {
     try {
-      run(a, call);
+      run_or_throw(a, call);
     } catch (const Failure& failure) {
       return failure.message;
     }
