@@ -13,7 +13,10 @@ namespace cumulus::cuda {
 namespace {
 
 constexpr std::string_view kName = "libnvrtc.so";
-constexpr const char* kSonames[] = {"libnvrtc.so.13", "libnvrtc.so.12"};  // 12.0 is the least driver, so the least compiler
+// Major releases of CUDA, 12 being the least that the driver has, and minor ones of Python, to ask for by name: folders of libraries are
+// large, and listing them takes milliseconds.
+constexpr int kLeastMajor = 12, kMostMajor = 19;
+constexpr int kLeastPython = 8, kMostPython = 19;
 
 std::vector<std::string> split(std::string_view text, char separator) {
   std::vector<std::string> parts;
@@ -62,12 +65,10 @@ class Finder {
     found_.push_back({real, origin, major ? major : major_of(path), info->size, info->modified});
   }
 
-  // Every libnvrtc.so.N of a folder, the newest first. ("alt" ones are built for other uses; a bare libnvrtc.so is a link.)
+  // Every libnvrtc.so.N of a folder, the newest first.
   void add_folder(const std::string& folder, const char* origin) {
-    std::vector<std::string> names = system_.list(folder);
-    std::erase_if(names, [](const std::string& name) { return !name.starts_with(kName) || major_of(name) == 0; });
-    std::stable_sort(names.begin(), names.end(), [](const auto& a, const auto& b) { return major_of(a) > major_of(b); });
-    for (const std::string& name : names) add(folder + "/" + name, origin);
+    for (int major = kMostMajor; major >= kLeastMajor; --major) add(fmt::format("{}/{}.{}", folder, kName, major), origin);
+    add(fmt::format("{}/{}", folder, kName), origin);
   }
 
   void add_toolkit(const std::string& root, const char* origin) {
@@ -76,8 +77,8 @@ class Finder {
   }
 
   void add_loaded() {
-    for (const char* name : kSonames)
-      if (void* library = system_.opened(name)) {
+    for (int major = kMostMajor; major >= kLeastMajor; --major)
+      if (void* library = system_.opened(fmt::format("{}.{}", kName, major))) {
         add(system_.path(library), "already loaded");
         system_.close(library);
       }
@@ -87,16 +88,16 @@ class Finder {
 
   void add_packages(const std::string& packages) {
     const std::string nvidia = packages + "/nvidia";
-    for (const std::string& name : system_.list(nvidia))
-      if (name.starts_with("cu") && name.size() > 2 && name.find_first_not_of("0123456789", 2) == std::string::npos)
-        add_folder(nvidia + "/" + name + "/lib", "a Python package");
+    if (!system_.file(nvidia)) return;
+    for (int major = kMostMajor; major > kLeastMajor; --major) add_folder(fmt::format("{}/cu{}/lib", nvidia, major), "a Python package");
     add_folder(nvidia + "/cuda_nvrtc/lib", "a Python package");
   }
 
   void add_prefix(const std::string& prefix) {
-    for (const std::string& name : system_.list(prefix + "/lib"))
-      if (name.starts_with("python3"))
-        for (const char* packages : {"site-packages", "dist-packages"}) add_packages(prefix + "/lib/" + name + "/" + packages);
+    for (int minor = kMostPython; minor >= kLeastPython; --minor)
+      for (const char* packages : {"site-packages", "dist-packages"})
+        add_packages(fmt::format("{}/lib/python3.{}/{}", prefix, minor, packages));
+    add_packages(prefix + "/lib/python3/dist-packages");  // Debian's
   }
 
   void add_python() {

@@ -29,7 +29,7 @@ namespace {
 
 using Stream = WorkspaceLease::Stream;
 
-constexpr std::int64_t kLeastBytes = 64 << 10;
+constexpr std::int64_t kLeastBytes = 1 << 20;  // enough for rows of 2^27 f32 elements
 // So many streams of a context keep a workspace for good. Beyond, each launch is followed by an event, and a stream that needs a
 // workspace takes over one whose event has passed: streams that are gone leave no memory behind.
 constexpr std::size_t kLastingStreams = 64;
@@ -93,21 +93,22 @@ bool has_pools(const Driver& driver, int device) {
 
 // ---- streams ----
 
-// Everything happens in the order of the stream, so launches already in it keep their memory until they end.
+// Everything happens in the order of the stream, so launches already in it keep their memory until they end. The first memory comes from
+// the plain allocator, which is quick and serves almost every scan; a first use of the pool takes the driver 7 ms (H200).
 void grow(const Driver& driver, Stream& own, CUstream stream, int device, std::int64_t needed) {
   const std::int64_t bytes = rounded(needed);
-  const bool pools = has_pools(driver, device);
+  const bool pooled = own.memory && has_pools(driver, device);
   CUdeviceptr memory = 0;
   const RelaxedCapture relaxed(driver);
-  const CUresult result = pools ? driver.cuMemAllocAsync(&memory, static_cast<std::size_t>(bytes), stream)
-                                : driver.cuMemAlloc(&memory, static_cast<std::size_t>(bytes));
-  if (result != CUDA_SUCCESS) fail_allocation(driver, result, pools ? "cuMemAllocAsync" : "cuMemAlloc", bytes);
+  const CUresult result = pooled ? driver.cuMemAllocAsync(&memory, static_cast<std::size_t>(bytes), stream)
+                                 : driver.cuMemAlloc(&memory, static_cast<std::size_t>(bytes));
+  if (result != CUDA_SUCCESS) fail_allocation(driver, result, pooled ? "cuMemAllocAsync" : "cuMemAlloc", bytes);
   if (const CUresult zeroed = driver.cuMemsetD8Async(memory, 0, static_cast<std::size_t>(bytes), stream); zeroed != CUDA_SUCCESS) {
-    pools ? driver.cuMemFreeAsync(memory, stream) : driver.cuMemFree(memory);
+    pooled ? driver.cuMemFreeAsync(memory, stream) : driver.cuMemFree(memory);
     fail_driver(driver, zeroed, "cuMemsetD8Async");
   }
   // Without pools the old one stays with the context: freeing it would wait for the device. Doubling bounds the sum.
-  if (own.memory && pools) driver.cuMemFreeAsync(own.memory, stream);
+  if (pooled) driver.cuMemFreeAsync(own.memory, stream);
   own.memory = memory, own.bytes = bytes;
   own.recorded = false;  // zeroing comes after the last event
 }
@@ -209,8 +210,9 @@ std::unique_ptr<Branch> make_branch(const Driver& driver, Registry& all, std::ui
 
 const Branch& branch_of(const Driver& driver, std::uint64_t context, CUstream stream, std::uint64_t capture, CUgraph graph,
                         std::int64_t needed) {
-  unsigned long long id = 0;
-  check(driver, driver.cuStreamGetId(stream, &id), "cuStreamGetId");
+  // The driver refuses cuStreamGetId here, and spoils the capture. No handle can be reused while its stream captures, so it will do.
+  thread_local char own_thread;
+  const auto id = reinterpret_cast<std::uintptr_t>(stream == CU_STREAM_PER_THREAD ? static_cast<void*>(&own_thread) : stream);
   Registry& all = registry();
   const std::lock_guard lock(all.mutex);
   const StreamKey key{capture, id};

@@ -166,7 +166,11 @@ FAKE(cuStreamDestroy, (CUstream))
 FAKE(cuStreamSynchronize, (CUstream))
 FAKE(cuStreamWaitEvent, (CUstream, CUevent, unsigned))
 FAKE(cuStreamGetCtx, (CUstream stream, CUcontext* context), *context = handle(*stream_of(stream)->context))
-FAKE(cuStreamGetId, (CUstream stream, unsigned long long* id), *id = stream_of(stream)->id)
+FAKE(
+    cuStreamGetId, (CUstream stream, unsigned long long* id), FakeStream* own = stream_of(stream); if (own->capture_status != 0) {
+      own->capture_status = CU_STREAM_CAPTURE_STATUS_INVALIDATED;  // as the driver 580 does, and no documentation says
+      return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    }* id = own->id)
 FAKE(cuStreamGetCaptureInfo, (CUstream stream, int* status, std::uint64_t* id, CUgraph* graph, const CUgraphNode**, std::size_t*),
      const FakeStream* own = stream_of(stream);
      *status = own->capture_status; *id = own->capture; *graph = reinterpret_cast<CUgraph>(own->graph))

@@ -30,6 +30,7 @@ class FakeSystem : public cumulus::cuda::System {
   std::vector<std::string> loaded_files;
   std::string own = "/opt/cumulus/lib/libcumulus.so.0";
   std::vector<std::string> opens;  // what was opened, in order
+  int lists = 0;                   // how many folders were listed
 
   void add(const std::string& path, const std::string& text = "x", std::int64_t modified = 1) {
     files[path] = {text, static_cast<std::int64_t>(text.size()), modified, ""};
@@ -66,10 +67,11 @@ class FakeSystem : public cumulus::cuda::System {
     const std::string real = real_path(path);
     if (const auto found = files.find(real); found != files.end())
       return cumulus::cuda::FileInfo{found->second.size, found->second.modified, false};
-    if (!list(real).empty()) return cumulus::cuda::FileInfo{0, 1, true};
+    if (!names_in(real).empty()) return cumulus::cuda::FileInfo{0, 1, true};
     return std::nullopt;
   }
-  std::vector<std::string> list(const std::string& folder) override {
+  std::vector<std::string> list(const std::string& folder) override { return ++lists, names_in(folder); }
+  std::vector<std::string> names_in(const std::string& folder) const {
     const std::string start = folder.ends_with('/') ? folder : folder + "/";
     std::set<std::string> names;
     for (const auto& [path, entry] : files)

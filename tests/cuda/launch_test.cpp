@@ -198,7 +198,7 @@ TEST_F(Launch, AGivenWorkspaceIsUsedAndChecked) {
   call.workspace = {reinterpret_cast<void*>(own), needed};
   run(a, call);
   EXPECT_EQ(fake().launches.back().workspace, own);
-  EXPECT_EQ(fake().calls["cuMemAllocAsync"], 0);
+  EXPECT_EQ(fake().calls["cuMemAlloc"], 0);
   call.workspace.bytes = needed - 1;
   EXPECT_NE(refusal(a, call).find("workspace"), std::string::npos);
 }
@@ -207,7 +207,7 @@ TEST_F(Launch, EveryFailingCallIsAnErrorAndTheNextOneWorks) {
   int round = 0;
   for (const char* name : {"cuCtxGetCurrent", "cuCtxGetId", "cuStreamGetCtx", "cuPointerGetAttributes", "cuModuleLoadDataEx",
                            "cuModuleGetFunction", "cuFuncGetAttribute", "cuFuncSetAttribute", "cuStreamGetCaptureInfo", "cuStreamGetId",
-                           "cuMemAllocAsync", "cuMemsetD8Async", "cuLaunchKernel"}) {
+                           "cuMemAlloc", "cuMemsetD8Async", "cuLaunchKernel"}) {
     support::FakeContext fresh{0, next_id++};  // so that the kernel is loaded and the workspace made again
     support::FakeStream own{&fresh, next_id++};
     cumulus_scan_args a = args(1, kLong);

@@ -47,6 +47,7 @@ TEST(FindNvrtc, InTheOrderOfPreference) {
                    "/cuda/home/lib/libnvrtc.so.13", "/ld/two/libnvrtc.so.12", "/conf/first/libnvrtc.so.12", "/conf/last/libnvrtc.so.12",
                    "/usr/local/cuda/lib64/libnvrtc.so.13"}));
   EXPECT_TRUE(system.opens.empty()) << "looking opens nothing";
+  EXPECT_LE(system.lists, 1) << "and lists nothing but the loader's configuration";
 }
 
 TEST(FindNvrtc, CumulusNvrtcDecidesAlone) {
