@@ -45,15 +45,13 @@ DeviceInfo device(DeviceInfo limits, const Model& model) {
   return limits;
 }
 
-}  // namespace
-
-std::span<const Preset> presets() {
-  static const DeviceInfo ampere = of_capability(80, 164 * kKiB, 64, 32);
-  static const DeviceInfo ada = of_capability(89, 100 * kKiB, 48, 24);
-  static const DeviceInfo hopper = of_capability(90, 228 * kKiB, 64, 32);
-  static const DeviceInfo blackwell = of_capability(100, 228 * kKiB, 64, 32);
-  static const DeviceInfo blackwell_client = of_capability(120, 100 * kKiB, 48, 24);
-  static const std::array list{
+auto make_presets() {
+  const DeviceInfo ampere = of_capability(80, 164 * kKiB, 64, 32);
+  const DeviceInfo ada = of_capability(89, 100 * kKiB, 48, 24);
+  const DeviceInfo hopper = of_capability(90, 228 * kKiB, 64, 32);
+  const DeviceInfo blackwell = of_capability(100, 228 * kKiB, 64, 32);
+  const DeviceInfo blackwell_client = of_capability(120, 100 * kKiB, 48, 24);
+  return std::array{
       // The RTX 4090 as the KernelBench task documents describe it; NVIDIA's Ada whitepaper 1.1, appendix A, has the same figures.
       Preset{"4090", device(ada, {"NVIDIA GeForce RTX 4090", 128, 1008, 24 * kGiB, 72 * kMiB, 82.6, 165.2, 165.2})},
       // L4 and L40S data sheets (matrix rates there are with sparsity: halved); L2 from the Ada whitepapers for AD104 and AD102.
@@ -63,13 +61,20 @@ std::span<const Preset> presets() {
       Preset{"a100", device(ampere, {"NVIDIA A100-SXM4-80GB", 108, 2039, 80 * kGiB, 40 * kMiB, 156, 312, 312})},
       // H100 SXM5 data sheet (rates with sparsity: halved); H100 whitepaper for SMs and L2.
       Preset{"h100", device(hopper, {"NVIDIA H100 80GB HBM3", 132, 3350, 80 * kGiB, 50 * kMiB, 494.7, 989.4, 989.4})},
-      // H200 SXM data sheet; memory, SMs and L2 as the driver reports them.
+      // H200 SXM data sheet; memory as nvidia-smi reports it, SMs and L2 as the driver does.
       Preset{"h200", device(hopper, {"NVIDIA H200", 132, 4800, 143771 * kMiB, 60 * kMiB, 494.7, 989.4, 989.4})},
       // DGX B200 data sheet divided by its eight GPUs; SMs and L2 as the driver reports them (Chips and Cheese, 2025).
       Preset{"b200", device(blackwell, {"NVIDIA B200", 148, 8000, 180 * kGiB, 126 * kMiB, 1125, 2250, 2250})},
       // RTX Blackwell whitepaper 1.1, appendix A (rates with f32 accumulation, dense).
       Preset{"5090", device(blackwell_client, {"NVIDIA GeForce RTX 5090", 170, 1792, 32 * kGiB, 96 * kMiB, 104.8, 209.5, 209.5})},
   };
+}
+
+}  // namespace
+
+// Never destroyed: a plan may be made while the process exits.
+std::span<const Preset> presets() {
+  static const auto& list = *new auto(make_presets());
   return list;
 }
 

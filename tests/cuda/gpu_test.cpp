@@ -16,6 +16,7 @@
 #include "../cpu/process.h"
 #include "cuda/doctor.h"
 #include "cuda/launch.h"
+#include "cuda/pack.h"
 #include "cuda/program.h"
 #include "cumulus/cumulus.h"
 #include "error.h"
@@ -427,6 +428,96 @@ TEST_F(Gpu, AKernelFromTheDiskCacheNeverOpensNvrtc) {
   scan(x.address, x.address, 1000);
   EXPECT_EQ(x.get(), summed(numbers(1000)));
   for (const std::string& path : real_system().loaded()) EXPECT_EQ(path.find("nvrtc"), std::string::npos) << path;
+}
+
+TEST_F(Gpu, APackServesWithoutNvrtc) {
+  const std::string pack = temporary().path + "/kernels.pack";
+  if (!std::getenv("CUMULUS_TEST_CHILD")) {
+    const std::int64_t n = 1000;
+    cumulus_scan_args a{};
+    a.struct_size = sizeof a;
+    a.in = {nullptr, &n, nullptr, 1, CUMULUS_DTYPE_i64, CUMULUS_CUDA, 0};
+    a.out = a.in;
+    Problem problem;
+    canonicalise(a, false, problem);
+    const DeviceInfo& device = device_info(0);
+    const std::vector<PackItem> items = {{{kSource, kEntry, definitions(problem, make_plan(problem, device))}, device.capability}};
+    write_pack(pack, cubins(gpu()), items, 1, nullptr);
+    setenv("CUMULUS_PACK", pack.c_str(), 1);
+    setenv("CUMULUS_NVRTC", "/nowhere", 1);
+    setenv("CUMULUS_CACHE_DIR", "", 1);
+  }
+  const bool child = support::in_own_process();
+  if (!child) {
+    for (const char* name : {"CUMULUS_PACK", "CUMULUS_NVRTC"}) unsetenv(name);
+    setenv("CUMULUS_CACHE_DIR", (temporary().path + "/cache").c_str(), 1);
+    return;
+  }
+  Array x(gpu(), 1000);
+  x.put(numbers(1000));
+  scan(x.address, x.address, 1000);
+  EXPECT_EQ(x.get(), summed(numbers(1000)));
+  try {
+    scan_or_throw(x.address, x.address, 100);
+    ADD_FAILURE() << "compiled without a compiler";
+  } catch (const Failure& failure) {
+    EXPECT_NE(failure.message.find("no NVRTC"), std::string::npos) << failure.message;
+  }
+}
+
+TEST_F(Gpu, SeveralDevices) {
+  if (found->devices < 2) GTEST_SKIP() << "one device";
+  Array first_in(gpu(), kLong), first_out(gpu(), kLong);
+  first_in.put(numbers(kLong));
+  CUcontext current = nullptr;
+  ASSERT_EQ(gpu().cuCtxGetCurrent(&current), 0);
+  Call on_second;
+  on_second.device = 1;
+  std::vector<std::int64_t> got;
+  CUstream stream = nullptr;
+  CUdeviceptr in = 0, out = 0;
+  {
+    const ContextScope second(gpu(), nullptr, 1);
+    Array x(gpu(), kLong), y(gpu(), kLong);
+    x.put(numbers(kLong, 5));
+    scan(x.address, y.address, kLong, nullptr, on_second);
+    EXPECT_EQ(y.get(), summed(numbers(kLong, 5)));
+    ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
+    ASSERT_EQ(gpu().cuMemAlloc(&in, 8 * kLong), 0);
+    ASSERT_EQ(gpu().cuMemAlloc(&out, 8 * kLong), 0);
+    const auto numbers_of_7 = numbers(kLong, 7);
+    ASSERT_EQ(gpu().cuMemcpyHtoDAsync(in, numbers_of_7.data(), 8 * kLong, nullptr), 0);
+    ASSERT_EQ(gpu().cuCtxSynchronize(), 0);
+  }
+  // The first device is current: the second one's stream, and its default stream, still work there.
+  for (const CUstream each : {stream, CUstream{nullptr}}) {
+    scan(in, out, kLong, each, on_second);
+    CUcontext after = nullptr;
+    gpu().cuCtxGetCurrent(&after);
+    EXPECT_EQ(after, current);
+    const ContextScope second(gpu(), nullptr, 1);
+    ASSERT_EQ(gpu().cuCtxSynchronize(), 0);
+    got.resize(kLong);
+    ASSERT_EQ(gpu().cuMemcpyDtoHAsync(got.data(), out, 8 * kLong, nullptr), 0);
+    ASSERT_EQ(gpu().cuCtxSynchronize(), 0);
+    EXPECT_EQ(got, summed(numbers(kLong, 7)));
+  }
+  scan(first_in.address, first_out.address, kLong);
+  EXPECT_EQ(first_out.get(), summed(numbers(kLong)));
+  const auto message = [&](CUdeviceptr from, CUdeviceptr to, CUstream where, const Call& call) {
+    try {
+      scan_or_throw(from, to, kLong, where, call);
+    } catch (const Failure& failure) {
+      return failure.message;
+    }
+    return std::string("nothing was refused");
+  };
+  EXPECT_NE(message(in, first_out.address, nullptr, {}).find("in: "), std::string::npos) << "tensors on two devices";
+  EXPECT_NE(message(first_in.address, out, nullptr, {}).find("out: "), std::string::npos);
+  EXPECT_NE(message(in, out, nullptr, {}).find("device 1"), std::string::npos);
+  EXPECT_NE(message(first_in.address, first_out.address, stream, {}).find("stream"), std::string::npos);
+  const ContextScope second(gpu(), nullptr, 1);
+  gpu().cuMemFree(in), gpu().cuMemFree(out), gpu().cuStreamDestroy(stream);
 }
 
 TEST_F(Gpu, DoctorIsContent) {
