@@ -177,6 +177,15 @@ std::optional<KeyedCubin> from_bytes(std::string_view bytes) {
                      std::string(payload.substr(header.key_bytes + header.name_bytes))}};
 }
 
+std::optional<std::string> key_of(std::string_view bytes) {
+  Header header;
+  if (bytes.size() < kMagic.size() + sizeof header || !bytes.starts_with(kMagic)) return std::nullopt;
+  std::memcpy(&header, bytes.data() + kMagic.size(), sizeof header);
+  bytes.remove_prefix(kMagic.size() + sizeof header);
+  if (header.key_bytes > bytes.size()) return std::nullopt;
+  return std::string(bytes.substr(0, header.key_bytes));
+}
+
 std::string cache_folder(System& system) {
   if (const auto folder = system.environment("CUMULUS_CACHE_DIR")) return *folder;
   // The XDG specification: a relative path is to be ignored.

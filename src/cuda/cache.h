@@ -26,6 +26,9 @@ struct KeyedCubin {
 std::string to_bytes(std::string_view key, const Cubin& cubin);
 std::optional<KeyedCubin> from_bytes(std::string_view bytes);
 
+// The key alone, from the beginning of the bytes; not checked against damage.
+std::optional<std::string> key_of(std::string_view bytes);
+
 // 64 bits that stand for a text: file names and checksums, not secrets.
 std::uint64_t hash(std::string_view bytes, std::uint64_t seed = 0);
 

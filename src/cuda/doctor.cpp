@@ -185,7 +185,7 @@ std::vector<Finding> doctor(System& system) {
   for (int k = 0; k < opened.driver.devices; ++k) findings.push_back(device_finding(opened.driver, k));
   std::size_t kernels = 0;
   const std::vector<std::string> packs = find_packs(system);
-  for (const std::string& path : packs) kernels += read_pack(path).size();
+  for (const std::string& path : packs) kernels += list_pack(path).size();
   findings.push_back(compiler_finding(system, opened, kernels > 0));
   findings.push_back(cache_finding(system));
   if (!packs.empty())

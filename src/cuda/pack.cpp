@@ -8,7 +8,6 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <limits>
 #include <mutex>
 #include <thread>
@@ -48,20 +47,39 @@ std::vector<std::string> find_packs(System& system) {
   return packs;
 }
 
-std::vector<KeyedCubin> read_pack(const std::string& path) {
-  std::vector<KeyedCubin> entries;
+std::vector<PackedKernel> list_pack(const std::string& path) {
+  std::vector<PackedKernel> kernels;
   std::ifstream file(path, std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
-  if (!bytes.starts_with(kMagic)) return entries;
-  for (std::size_t at = kMagic.size(); bytes.size() - at >= sizeof(std::uint64_t);) {
+  file.seekg(0, std::ios::end);
+  const std::int64_t end = file.tellg();
+  const auto read = [&](std::int64_t offset, std::int64_t bytes) {
+    std::string text(static_cast<std::size_t>(bytes), '\0');
+    file.seekg(offset);
+    file.read(text.data(), bytes);
+    return text;
+  };
+  std::int64_t at = kMagic.size();
+  if (!file || end < at || read(0, at) != kMagic) return kernels;
+  constexpr std::int64_t kKey = 4096;  // more than any key has
+  while (end - at >= static_cast<std::int64_t>(sizeof(std::uint64_t))) {
     std::uint64_t size;
-    std::memcpy(&size, bytes.data() + at, sizeof size);
+    std::memcpy(&size, read(at, sizeof size).data(), sizeof size);
     at += sizeof size;
-    if (size > bytes.size() - at) break;
-    if (auto entry = from_bytes(std::string_view(bytes).substr(at, size))) entries.push_back(std::move(*entry));
-    at += size;
+    if (size > static_cast<std::uint64_t>(end - at)) break;
+    const auto bytes = static_cast<std::int64_t>(size);
+    if (const auto key = key_of(read(at, std::min(bytes, kKey)))) kernels.push_back({*key, path, at, bytes});
+    at += bytes;
   }
-  return entries;
+  return kernels;
+}
+
+std::optional<Cubin> read_packed(const PackedKernel& kernel) {
+  std::ifstream file(kernel.path, std::ios::binary);
+  std::string bytes(static_cast<std::size_t>(kernel.bytes), '\0');
+  if (!file.seekg(kernel.offset) || !file.read(bytes.data(), kernel.bytes)) return std::nullopt;
+  auto entry = from_bytes(bytes);
+  if (!entry || entry->key != kernel.key) return std::nullopt;
+  return std::move(entry->cubin);
 }
 
 std::vector<PackItem> common_kernels(int capability, std::span<const Op> ops, std::span<const DType> dtypes) {

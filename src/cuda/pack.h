@@ -15,8 +15,18 @@ namespace cumulus::cuda {
 // The pack files this process would use: CUMULUS_PACK (a file or a folder), else those in the folder `cumulus` beside the library.
 std::vector<std::string> find_packs(System& system);
 
-// The entries of a pack file whose bytes are whole.
-std::vector<KeyedCubin> read_pack(const std::string& path);
+// A kernel in a pack file: where it lies. Its code is read when it is wanted.
+struct PackedKernel {
+  std::string key;
+  std::string path;
+  std::int64_t offset, bytes;
+};
+
+// What a pack file says it holds, up to where it is cut off.
+std::vector<PackedKernel> list_pack(const std::string& path);
+
+// The kernel, if every byte of it is as it was written.
+std::optional<Cubin> read_packed(const PackedKernel& kernel);
 
 struct PackItem {
   KernelSpec kernel;

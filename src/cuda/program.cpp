@@ -69,7 +69,7 @@ struct CubinSource::State {
 
   std::mutex mutex;  // guards what follows
   std::map<std::string, std::shared_ptr<Slot>> slots;
-  std::optional<std::map<std::string, Cubin>> packed;
+  std::optional<std::map<std::string, PackedKernel>> packed;
   std::optional<std::vector<NvrtcFile>> found, usable;
   std::map<std::string, std::shared_ptr<const Nvrtc>> open;
 
@@ -80,15 +80,15 @@ struct CubinSource::State {
     return slot;
   }
 
-  const Cubin* from_pack(const std::string& key) {
+  std::optional<Cubin> from_pack(const std::string& key) {
     const std::lock_guard lock(mutex);
     if (!packed) {
       packed.emplace();
       for (const std::string& path : find_packs(system))
-        for (KeyedCubin& entry : read_pack(path)) packed->emplace(std::move(entry.key), std::move(entry.cubin));
+        for (PackedKernel& kernel : list_pack(path)) packed->emplace(kernel.key, std::move(kernel));
     }
-    const auto entry = packed->find(key);
-    return entry == packed->end() ? nullptr : &entry->second;  // never changed again
+    const auto found = packed->find(key);
+    return found == packed->end() ? std::nullopt : read_packed(found->second);
   }
 
   // Looked for once; a look that found nothing usable is repeated, so that an install helps without a restart.
@@ -155,10 +155,8 @@ Cubin CubinSource::get(const KernelSpec& spec, int capability, Origin* origin) {
   const std::lock_guard lock(slot->mutex);
   Origin where = Origin::memory;
   if (!slot->cubin) {
-    if (const Cubin* packed = state_->from_pack(key)) {
-      where = Origin::pack;
-      slot->cubin = *packed;
-    }
+    slot->cubin = state_->from_pack(key);
+    where = Origin::pack;
   }
   if (!slot->cubin) {
     const std::vector<NvrtcFile> usable = state_->compilers();

@@ -186,7 +186,7 @@ TEST_F(Cubins, ComeFromAPackWithoutAnyCompiler) {
   });
   EXPECT_EQ(report.kernels, 4);
   EXPECT_EQ(report.bytes, static_cast<std::int64_t>(std::filesystem::file_size(pack)));
-  EXPECT_EQ(read_pack(pack).size(), 4u);
+  EXPECT_EQ(list_pack(pack).size(), 4u);
 
   support::FakeSystem bare;
   bare.variables["CUMULUS_PACK"] = pack;
