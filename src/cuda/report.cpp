@@ -1,0 +1,44 @@
+#include "cuda/report.h"
+
+#include <nlohmann/json.hpp>
+
+#include "types.h"
+
+namespace cumulus::cuda {
+
+double floor_seconds(const Plan& plan, const DeviceInfo& device) {
+  return static_cast<double>(plan.bytes_required) / static_cast<double>(device.bandwidth);
+}
+
+std::string to_json(const Problem& p, const Plan& plan, const DeviceInfo& device) {
+  nlohmann::ordered_json json = {{"op", cumulus::name(p.op)},
+                                 {"kind", kKindName[static_cast<int>(p.kind)]},
+                                 {"in_dtype", cumulus::name(p.in_dtype)},
+                                 {"out_dtype", cumulus::name(p.out_dtype)},
+                                 {"accumulator", cumulus::name(p.acc)},
+                                 {"rows", p.rows},
+                                 {"length", p.n},
+                                 {"device", device.name},
+                                 {"capability", device.capability},
+                                 {"algorithm", name(plan.layout)},
+                                 {"copies", name(plan.copies)},
+                                 {"grid", plan.grid},
+                                 {"threads", plan.threads},
+                                 {"shared", plan.shared},
+                                 {"blocks_per_sm", plan.blocks_per_sm}};
+  if (plan.layout == Layout::short_rows) json["lanes"] = plan.lanes;
+  if (plan.layout == Layout::rows) json["segments"] = plan.segments;
+  if (plan.layout == Layout::split_rows) {
+    json["chunks"] = plan.chunks, json["slots"] = plan.slots, json["flight"] = plan.flight;
+    json["reducers"] = plan.reducers, json["storers"] = plan.storers, json["scanners"] = plan.scanners;
+  }
+  json["workspace_bytes"] = 8 * plan.workspace_words;
+  json["bytes_moved"] = plan.bytes_moved;
+  json["bytes_required"] = plan.bytes_required;
+  json["floor_us"] = 1e6 * floor_seconds(plan, device);
+  json["definitions"] = definitions(p, plan);
+  json["reason"] = plan.reason;
+  return json.dump();
+}
+
+}  // namespace cumulus::cuda
