@@ -1,6 +1,7 @@
 // What the rest of the library calls of the CUDA backend, in a build without it.
 #include "cuda/doctor.h"
 #include "cuda/driver.h"
+#include "cuda/host.h"
 #include "cuda/launch.h"
 #include "cuda/pack.h"
 #include "error.h"
@@ -13,6 +14,8 @@ constexpr const char* kMissing = "this build has no CUDA backend: move the tenso
 }  // namespace
 
 void run(const Problem&, const Call&) { fail_unsupported(kMissing); }
+
+HostRunSeconds run_from_host(const cumulus_scan_args&, int, const Tuning&) { fail_unsupported(kMissing); }
 
 const DeviceInfo& device_info(int) { fail_unsupported(kMissing); }
 

@@ -15,6 +15,7 @@
 
 #include "../cpu/process.h"
 #include "cuda/doctor.h"
+#include "cuda/host.h"
 #include "cuda/launch.h"
 #include "cuda/pack.h"
 #include "cuda/program.h"
@@ -240,6 +241,34 @@ TEST_F(Gpu, AGivenWorkspace) {
   call.workspace = {reinterpret_cast<void*>(workspace.address), 8 << 20};
   for (int k = 0; k < 3; ++k) scan(in.address, out.address, kLong, nullptr, call);
   EXPECT_EQ(out.get(), summed(numbers(kLong)));
+}
+
+TEST_F(Gpu, HostTensorsOfAnyLayout) {
+  // Columns of a 300 x 200 view with gaps, backwards along the axis, in place, with an initial value per column that becomes its total.
+  constexpr std::int64_t kRows = 300, kColumns = 200, kRowStep = 512, kColumnStep = 2;
+  std::vector<std::int64_t> x(kRows * kRowStep, -7), last(kColumns);
+  for (std::int64_t c = 0; c < kColumns; ++c) {
+    last[static_cast<std::size_t>(c)] = c;
+    for (std::int64_t r = 0; r < kRows; ++r) x[static_cast<std::size_t>(r * kRowStep + c * kColumnStep)] = r * c % 91 - 40;
+  }
+  auto expected = x, expected_last = last;
+  for (std::int64_t c = 0; c < kColumns; ++c)
+    for (std::int64_t r = kRows; r-- > 0;)
+      expected[static_cast<std::size_t>(r * kRowStep + c * kColumnStep)] = expected_last[static_cast<std::size_t>(c)] +=
+          x[static_cast<std::size_t>(r * kRowStep + c * kColumnStep)];
+  const std::int64_t shape[] = {kRows, kColumns}, strides[] = {kRowStep, kColumnStep}, columns[] = {kColumns};
+  cumulus_scan_args a{};
+  a.struct_size = sizeof a;
+  a.flags = CUMULUS_REVERSE;
+  a.in = {x.data(), shape, strides, 2, CUMULUS_DTYPE_i64, CUMULUS_CPU, 0};
+  a.out = a.in;
+  a.initial = {last.data(), columns, nullptr, 1, CUMULUS_DTYPE_i64, CUMULUS_CPU, 0};
+  a.total = a.initial;
+  const HostRunSeconds seconds = run_from_host(a, 0);
+  EXPECT_EQ(x, expected);
+  EXPECT_EQ(last, expected_last);
+  EXPECT_GT(seconds.scan, 0);
+  EXPECT_LT(seconds.scan, 0.1);
 }
 
 // ---- graphs ----
