@@ -46,14 +46,15 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // The tensor in device memory; two tensors in the same host memory share it. Results come back too, with what lies between them.
+  // The tensor in device memory; a result in an input's memory shares its copy. Results come back too, with what lies between them.
   void move(cumulus_tensor& t, int device, bool result) {
     if (t.dtype == 0) return;
     t.device = CUMULUS_CUDA;
     t.device_index = device;
     const Span host = span_of(t);
     if (host.bytes == 0) return;
-    auto copy = std::find_if(copies_.begin(), copies_.end(), [&](const Copy& known) { return known.host.begin == host.begin; });
+    auto copy = std::find_if(copies_.begin(), copies_.end(),
+                             [&](const Copy& known) { return known.host.begin == host.begin && known.host.bytes == host.bytes; });
     if (copy == copies_.end()) {
       copy = copies_.insert(copies_.end(), {host, 0, false});
       if (const CUresult failed = driver_.cuMemAlloc(&copy->device, host.bytes); failed != CUDA_SUCCESS)
