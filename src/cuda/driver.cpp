@@ -185,7 +185,7 @@ OpenedDriver open_driver(System& system) {
   OpenedDriver none;
   none.problem = DriverProblem::no_library;
   none.message = fmt::format(
-      "no NVIDIA driver: libcuda.so.1 was not found ({}): install the driver, in a container start it with GPU access (docker run --gpus "
+      "no CUDA driver: libcuda.so.1 was not found ({}): install the driver, in a container start it with GPU access (docker run --gpus "
       "all), or use tensors on the CPU",
       reason);
   return none;

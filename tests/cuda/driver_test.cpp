@@ -57,7 +57,7 @@ TEST_F(Open, Works) {
 TEST_F(Open, NoLibrary) {
   const OpenedDriver opened = open_driver(system);
   EXPECT_EQ(opened.problem, DriverProblem::no_library);
-  EXPECT_TRUE(says(opened.message, {"no NVIDIA driver", "libcuda.so.1", "install", "--gpus", "CPU"}));
+  EXPECT_TRUE(says(opened.message, {"no CUDA driver", "libcuda.so.1", "install", "--gpus", "CPU"}));
 }
 
 TEST_F(Open, OnWslItIsFoundWithoutTheLoader) {
