@@ -16,6 +16,7 @@ using cpu::kSegment;
 constexpr std::int64_t kThreadBytes = 512 << 10;    // a thread's share at least: less does not pay for waking it (Zen 5, 2 cores)
 constexpr std::int64_t kStreamingBytes = 64 << 20;  // above, or above twice the last cache: results bypass the cache
 constexpr std::int64_t kStripBytes = 2048;          // of one step of a strip of columns
+constexpr std::int64_t kStagedStripBytes = 2048;    // the same where a tile of several steps must stay in the first cache
 constexpr std::int64_t kLeastStripBytes = 128;
 
 bool unit(std::int64_t stride) { return stride == 1 || stride == -1; }
@@ -65,9 +66,9 @@ void plan_rows(const Problem& p, const cpu::CpuInfo& cpu, std::int64_t element, 
 void plan_columns(const Problem& p, std::int64_t element, Plan& plan) {
   plan.algorithm = Algorithm::columns;
   const std::int64_t columns = p.dim[plan.lane_dim].size, outer = p.rows / columns;
-  std::int64_t strip = std::max<std::int64_t>(1, kStripBytes / element);
+  std::int64_t strip = std::max<std::int64_t>(1, (plan.staged ? kStagedStripBytes : kStripBytes) / element);
   const std::int64_t least = std::max<std::int64_t>(1, kLeastStripBytes / element);
-  const auto units = [&] { return outer * ((columns + strip - 1) / strip); };
+  const auto units = [&] { return outer * strip_count(columns, strip); };
   while (plan.threads > 1 && strip > least && units() < 2 * plan.threads) strip /= 2;
   plan.strip = std::min(strip, columns);
   plan.tile = p.n;
@@ -85,6 +86,8 @@ std::int64_t padded_length(const Problem& p) {
   const bool one_more = p.kind == Kind::prefixes || (p.kind == Kind::exclusive && p.total_dtype != DType::none);
   return p.n + (one_more ? 1 : 0);
 }
+
+std::int64_t strip_count(std::int64_t columns, std::int64_t strip) { return std::max<std::int64_t>(1, (columns + strip / 2) / strip); }
 
 Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu) {
   Plan plan{};
@@ -104,16 +107,20 @@ Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu) {
   const std::int64_t written = p.rows * p.n_out * bytes(p.out_dtype);
   if (plan.bytes_required > cpu.l3 && !plan.streaming) plan.bytes_moved += written;  // lines are read before they are written
 
+  // Kernels read and write accumulators where they lie, in one direction, and apply masks of their own type that lie alike.
   const bool plain = p.in_dtype == p.out_dtype && p.out_dtype == p.acc && family(p.acc) != Family::complex &&
-                     bytes(p.acc) == bytes(p.kernel) && !p.masked();
+                     bytes(p.acc) == bytes(p.kernel) &&
+                     (!p.masked() || p.mask_dtype == DType::boolean || (family(p.acc) == Family::real && p.mask_dtype == p.acc));
   if (plan.lane_dim < 0) {
     plan_rows(p, cpu, element, plan);
-    plan.staged = !plain || plan.shape != ShapeCase::rows || p.axis.in != p.axis.out || (inputs(p.op) == 2 && p.axis.in2 != p.axis.out) ||
-                  (plan.algorithm == Algorithm::short_rows && p.axis.out != 1);
+    const bool alike =
+        p.axis.in == p.axis.out && (inputs(p.op) == 1 || p.axis.in2 == p.axis.out) && (!p.masked() || p.axis.mask == p.axis.out);
+    const bool short_rows = plan.algorithm == Algorithm::short_rows;
+    plan.staged = !plain || plan.shape != ShapeCase::rows || !alike || (short_rows && (p.axis.out != 1 || p.masked()));
   } else {
-    plan_columns(p, element, plan);
     const Dim& lane = p.dim[plan.lane_dim];
-    plan.staged = !plain || lane.in != 1 || lane.out != 1 || (inputs(p.op) == 2 && lane.in2 != 1);
+    plan.staged = !plain || lane.in != 1 || lane.out != 1 || (inputs(p.op) == 2 && lane.in2 != 1) || (p.masked() && lane.mask != 1);
+    plan_columns(p, element, plan);
   }
   return plan;
 }

@@ -39,6 +39,9 @@ Plan make_plan(const Problem& problem, const cpu::CpuInfo& cpu);
 // Elements that a padded short row must hold: exclusive scans find R(n) one place after the last element.
 std::int64_t padded_length(const Problem& problem);
 
+// Strips of columns, the last of up to one and a half times the others' width: a narrow one would waste most of each line.
+std::int64_t strip_count(std::int64_t columns, std::int64_t strip);
+
 const char* name(ShapeCase shape);
 const char* name(Algorithm algorithm);
 

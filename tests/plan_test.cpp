@@ -79,10 +79,19 @@ TEST(Plan, WhatNeedsStaging) {
   EXPECT_TRUE(make_plan(problem({1000, 1000}, 1, DType::bf16), kTwoCores).staged);
   EXPECT_FALSE(make_plan(problem({1000, 1000}, 1, DType::f32, [](auto& args) { args.flags = CUMULUS_REVERSE; }), kTwoCores).staged);
   EXPECT_TRUE(make_plan(problem({1000, 100}, 1, DType::f32, [](auto& args) { args.flags = CUMULUS_REVERSE; }), kTwoCores).staged);
-  EXPECT_TRUE(
-      make_plan(problem({1000, 1000}, 0, DType::f32, [](auto& args) { args.mask = args.in, args.mask.dtype = CUMULUS_DTYPE_boolean; }),
-                kTwoCores)
-          .staged);
+  // Masks: the kernels apply those that lie as the elements do, bool ones and, for floats, those that multiply.
+  static constexpr std::int64_t kTransposed[] = {1, 1000};
+  const auto masked = [](int axis, std::int32_t dtype, DType in, const std::int64_t* strides) {
+    const auto add = [=](auto& args) { args.mask = args.in, args.mask.dtype = dtype, args.mask.strides = strides; };
+    return make_plan(problem({1000, 1000}, axis, in, add), kTwoCores).staged;
+  };
+  for (int axis : {0, 1}) {
+    EXPECT_FALSE(masked(axis, CUMULUS_DTYPE_boolean, DType::f32, nullptr));
+    EXPECT_FALSE(masked(axis, CUMULUS_DTYPE_boolean, DType::i64, nullptr));
+    EXPECT_FALSE(masked(axis, CUMULUS_DTYPE_f32, DType::f32, nullptr));
+    EXPECT_TRUE(masked(axis, CUMULUS_DTYPE_i64, DType::i64, nullptr));
+    EXPECT_TRUE(masked(axis, CUMULUS_DTYPE_boolean, DType::f32, kTransposed));
+  }
   EXPECT_FALSE(make_plan(problem({1000, 1000}, 0, DType::f32, [](auto& args) { args.flags = CUMULUS_REVERSE; }), kTwoCores).staged);
 }
 

@@ -125,16 +125,17 @@ struct ColumnKernel {
     void operator=(V v) const { Put(array, width, j, v); }
   };
 
-  // What becomes of the results: not stored, stored, or stored past the cache.
-  template <bool stores, bool streams>
-  struct Results {
-    static constexpr bool kStores = stores, kStreams = streams;
+  // What is done beside scanning: results are stored or not, past the cache or not; elements are masked or not.
+  template <bool stores, bool streams, bool masks>
+  struct Doing {
+    static constexpr bool kStores = stores, kStreams = streams, kMasks = masks;
   };
 
   // Where step `at` of a call lies.
   struct Place {
     const T* in[K];
     T* out[K];
+    std::int64_t mask;
   };
   static HWY_INLINE Place PlaceOf(const ColumnArgs& args, std::int64_t at) {
     Place p;
@@ -142,10 +143,12 @@ struct ColumnKernel {
       p.in[k] = static_cast<const T*>(args.in[k]) + at * args.in_stride;
       p.out[k] = args.out[k] ? static_cast<T*>(args.out[k]) + at * args.out_stride : nullptr;
     }
+    p.mask = at * args.mask_stride;
     return p;
   }
 
   // The prefixes of one quad, from step `row` on; `rows` of its elements exist.
+  template <class Mode>
   static HWY_INLINE void LoadQuad(const ColumnArgs& args, const Place& p, std::int64_t row, std::int64_t j, int rows, V (&s)[4]) {
     const D d;
     for (int r = 0; r < 4; ++r) {
@@ -156,7 +159,13 @@ struct ColumnKernel {
       for (int k = 0; k < K; ++k) {
         const T* from = p.in[k] + (row + r) * args.in_stride + j;
         s[r].v[k] = hn::LoadU(d, from);
-        __builtin_prefetch(reinterpret_cast<const char*>(from) + args.ahead);
+        __builtin_prefetch(from + args.ahead * args.in_stride);
+      }
+      if constexpr (Mode::kMasks) {
+        const std::int64_t at = p.mask + (row + r) * args.mask_stride + j;
+        s[r] = Masked<O>(d, s[r], args.mask, at, false);
+        if (args.mask.select) __builtin_prefetch(args.mask.select + at + args.ahead * args.mask_stride);
+        else __builtin_prefetch(static_cast<const T*>(args.mask.factor) + at + args.ahead * args.mask_stride);
       }
       if (r > 0) s[r] = O::Combine(d, s[r - 1], s[r]);
     }
@@ -207,7 +216,7 @@ struct ColumnKernel {
     const Place p = PlaceOf(args, at);
     for (std::int64_t j = 0; j < a.width; j += kLanes) {
       V s[4];
-      LoadQuad(args, p, 0, j, rows, s);
+      LoadQuad<Mode>(args, p, 0, j, rows, s);
       const V e = Get(a.quad_base, a.width, j);
       V next = s[3];
       if (rows < 4) {
@@ -239,10 +248,10 @@ struct ColumnKernel {
       V uppers[5 - kBits];
       for (int k = 0; k < 5 - kBits; ++k) uppers[k] = upper(k);
       V s[2][4], left[kBits];
-      LoadQuad(args, p, 0, j, 4, s[0]);
+      LoadQuad<Mode>(args, p, 0, j, 4, s[0]);
 #pragma GCC unroll 8
       for (int q = 0; q < (1 << kBits); ++q) {
-        if (q + 1 < (1 << kBits)) LoadQuad(args, p, 4 * (q + 1), j, 4, s[(q + 1) & 1]);
+        if (q + 1 < (1 << kBits)) LoadQuad<Mode>(args, p, 4 * (q + 1), j, 4, s[(q + 1) & 1]);
         V next = s[q & 1][3];
         bool inside = Append<O, kBits>(d, q, next, [&left](int k) -> V& { return left[k]; });
         if (inside) {
@@ -311,9 +320,14 @@ struct ColumnKernel {
     for (int k = 0; k < 5; ++k) a.left1[k] = State::At(args, State::kLeft1 + k), a.left2[k] = State::At(args, State::kLeft2 + k);
     bool store = false;
     for (int k = 0; k < K; ++k) store |= args.out[k] != nullptr;
-    if (!store) Walk<Results<false, false>>(args, a);
-    else if (args.streaming) Walk<Results<true, true>>(args, a);
-    else Walk<Results<true, false>>(args, a);
+    args.mask.any() ? RunAs<true>(args, a, store) : RunAs<false>(args, a, store);
+  }
+
+  template <bool masks>
+  static void RunAs(const ColumnArgs& args, const Arrays& a, bool store) {
+    if (!store) Walk<Doing<false, false, masks>>(args, a);
+    else if (args.streaming) Walk<Doing<true, true, masks>>(args, a);
+    else Walk<Doing<true, false, masks>>(args, a);
   }
 };
 

@@ -8,7 +8,7 @@
 namespace cumulus::cpu {
 namespace {
 
-constexpr std::int64_t kTileValues = 8192;         // of a staged tile, per plane
+constexpr std::int64_t kTileValues = 4096;         // of a staged tile, per plane
 constexpr std::int64_t kLeastStreamedBytes = 256;  // shorter lines gain nothing from bypassing the cache
 
 // Strides of one tensor within a strip.
@@ -55,17 +55,23 @@ void fill(const Context& c, void* plane, const void* value, std::int64_t n) {
   c.kernel.lane_bytes == 4 ? fill_as(std::uint32_t{}) : fill_as(std::uint64_t{});
 }
 
-// The column kernel that wastes the fewest lanes on `width` columns.
+// The column kernel that covers `width` columns in the fewest vectors, and of those the one that wastes the fewest lanes.
 int choose_variant(const OpKernels& kernel, std::int64_t width, std::int64_t& padded) {
   int best = 0;
-  padded = 0;
+  std::int64_t fewest = width + 1;
+  padded = width;
   for (int k = 0; k < 3; ++k) {
     const std::int64_t lanes = kernel.column_lanes[k];
     if (lanes == 0) continue;
-    const std::int64_t whole = (width + lanes - 1) / lanes * lanes;
-    if (padded == 0 || whole < padded) best = k, padded = whole;
+    const std::int64_t vectors = (width + lanes - 1) / lanes;
+    if (vectors <= fewest) best = k, fewest = vectors, padded = vectors * lanes;
   }
   return best;
+}
+
+// Asks for the line that will be read where the next tile has this one. Lines too far apart are not seen coming by hardware.
+void prefetch_line(const char* line, std::int64_t size) {
+  for (std::int64_t b = 0; b < size; b += 64) __builtin_prefetch(line + b);
 }
 
 struct Columns {
@@ -80,38 +86,55 @@ struct Columns {
       : c(context),
         p(context.p),
         lanes(p.dim[context.plan.lane_dim]),
-        strips((lanes.size + context.plan.strip - 1) / context.plan.strip),
+        strips(strip_count(lanes.size, context.plan.strip)),
         units(p.rows / lanes.size * strips),
         levels(levels_for(p.n)) {}
 
   std::int64_t widest() const {
-    std::int64_t padded;
-    choose_variant(c.kernel, c.plan.strip, padded);
-    const std::int64_t full = c.kernel.column_lanes[0];
-    return std::max(padded, (c.plan.strip + full - 1) / full * full);
+    std::int64_t last, others;
+    choose_variant(c.kernel, lanes.size - (strips - 1) * c.plan.strip, last);
+    choose_variant(c.kernel, std::min(c.plan.strip, lanes.size), others);
+    return std::max(last, others);
   }
 
   Strip strip(std::int64_t unit) const {
     Strip s;
-    const std::int64_t begin = unit % strips * c.plan.strip;
-    s.width = std::min(c.plan.strip, lanes.size - begin);
+    const std::int64_t number = unit % strips, begin = number * c.plan.strip;
+    s.width = number == strips - 1 ? lanes.size - begin : c.plan.strip;
     s.variant = choose_variant(c.kernel, s.width, s.padded);
     s.first = offsets_of(p, unit / strips, c.plan.lane_dim);
     s.axis = p.axis;
     s.lane = lanes;
     s.lane.size = s.width;
     s.first.add(lanes, begin);
-    if (c.plan.staged && p.axis.out == -s.width * lanes.out) {  // reversed whole lines: turned around they are one run of memory
+    if ((c.plan.staged || s.width != s.padded) &&
+        p.axis.out == -s.width * lanes.out) {  // reversed whole lines: turned around they are one run of memory
       s.first.add(lanes, s.width - 1);
       s.lane = {s.width, -lanes.in, -lanes.in2, -lanes.out, -lanes.mask, -lanes.initial, -lanes.total};
     }
     return s;
   }
 
-  bool direct(const Strip& s) const {
+  bool out_direct(const Strip& s) const {
     const std::int64_t line = s.axis.out * bytes(p.out_dtype), vector = c.kernel.column_lanes[s.variant] * c.kernel.lane_bytes;
-    return !c.plan.staged && s.width == s.padded && (inputs(p.op) == 1 || s.axis.in2 == s.axis.in) &&
+    return !c.plan.staged && s.width == s.padded &&
            (!c.plan.streaming || (c.aligned(c.out(s.first.out), c.kernel.column_lanes[s.variant]) && line % vector == 0));
+  }
+
+  // Can the kernel read steps [at, at + n) where they lie? The last vector may reach beyond the strip, into the next line in
+  // memory, if there is one.
+  bool in_direct(const Strip& s, std::int64_t at, std::int64_t n) const {
+    if (c.plan.staged || s.lane.in != 1 || (inputs(p.op) == 2 && s.axis.in2 != s.axis.in)) return false;
+    if (s.width == s.padded) return true;
+    const std::int64_t lines = (s.padded - s.width + lanes.size - 1) / lanes.size;
+    return std::abs(s.axis.in) == lanes.size && (!p.masked() || s.axis.mask == s.axis.in) &&
+           (s.axis.in > 0 ? at + n + lines <= p.n : at >= lines);
+  }
+
+  // Are the results of a tile laid one line right after the other, as in memory? Of a single vector, each line overwrites what
+  // the one before it stored too much.
+  bool packs(const Strip& s) const {
+    return s.padded == c.kernel.column_lanes[s.variant] && std::abs(s.lane.out) == 1 && s.axis.out == s.width * s.lane.out;
   }
 
   ColumnArgs args(const Strip& s, void* state, std::int64_t position) const {
@@ -149,8 +172,11 @@ struct Columns {
       for (int k = 0; k < c.input_planes; ++k)
         c.stage.transpose(b.packed.at[k], steps, planes[k], s.padded, s.width, steps, c.kernel.lane_bytes);
     } else {
-      for (std::int64_t i = 0; i < steps; ++i)
-        load(from + i * by.axis * bytes(dtype), by.lane, s.width, line_of(planes, i, s.padded).data());
+      for (std::int64_t i = 0; i < steps; ++i) {
+        const char* line = from + i * by.axis * bytes(dtype);
+        load(line, by.lane, s.width, line_of(planes, i, s.padded).data());
+        if (by.lane == 1) prefetch_line(line + steps * by.axis * bytes(dtype), s.width * bytes(dtype));
+      }
     }
   }
 
@@ -170,6 +196,7 @@ struct Columns {
         void* line[kMaxPlanes];
         for (int k = 0; k < c.planes; ++k) line[k] = lane(c, b.tile.at[k], i * s.padded);
         select(line, c.planes, mask + i * s.axis.mask, s.lane.mask, s.width, shown);
+        if (s.lane.mask == 1) prefetch_line(mask + (i + steps) * s.axis.mask, s.width);
       }
     } else {
       load_lines(p.mask_dtype, mask, {s.axis.mask, s.lane.mask}, steps, s, b, b.factors.at);
@@ -185,7 +212,7 @@ struct Columns {
     const Strides by{s.axis.out, s.lane.out};
     const std::int64_t size = bytes(p.out_dtype);
     if (std::abs(by.lane) == 1 && by.axis == s.width * by.lane) {
-      if (s.width == s.padded) return store(tile, to, by.lane, steps * s.width, c.plan.streaming);
+      if (s.width == s.padded || packs(s)) return store(tile, to, by.lane, steps * s.width, c.plan.streaming);
       for (int k = 0; k < c.input_planes; ++k)
         c.stage.repitch(tile[k], s.padded, b.packed.at[k], s.width, steps, s.width, c.kernel.lane_bytes);
       store(b.packed.at, to, by.lane, steps * s.width, c.plan.streaming);
@@ -231,26 +258,33 @@ struct Columns {
   void walk(const Strip& s, std::int64_t first, std::int64_t n, std::int64_t position, void* state, bool store, StripBuffers& b,
             std::int64_t ahead = 0) const {
     ColumnArgs a = args(s, state, position);
-    const bool in_direct = direct(s);
-    const std::int64_t step = in_direct ? n : b.steps;
+    const bool stores_direct = !store || out_direct(s);
+    const std::int64_t step = stores_direct && in_direct(s, first, n) ? n : b.steps;
+    const std::int64_t tile_stride = packs(s) ? s.width : s.padded;
     for (std::int64_t done = 0; done < n; done += step) {
       const std::int64_t at = first + done;
       a.n = std::min(step, n - done);
       a.position = position + done;
-      if (in_direct) {
+      if (in_direct(s, at, a.n)) {
         a.in[0] = c.in(0, s.first.in + at * s.axis.in);
         if (c.planes == 2) a.in[1] = c.in(1, s.first.in2 + at * s.axis.in2);
-        a.out[c.out_plane] = store ? c.out(s.first.out + at * s.axis.out) : nullptr;
-        a.in_stride = s.axis.in, a.out_stride = s.axis.out;
-        a.streaming = c.plan.streaming;
-        a.ahead = ahead ? ahead : 4 * s.axis.in * bytes(p.in_dtype);
+        a.in_stride = s.axis.in;
+        a.mask = p.masked() ? c.mask(s.first.mask + at * s.axis.mask) : Mask{};
+        a.mask_stride = s.axis.mask;
+        a.ahead = ahead ? ahead : 4;
       } else {
         load_tile(s, at, a.n, b);
-        for (int k = 0; k < c.planes; ++k) a.in[k] = b.tile.at[k], a.out[k] = store && k >= c.out_plane ? b.tile.at[k] : nullptr;
-        a.in_stride = a.out_stride = s.padded;
+        for (int k = 0; k < c.planes; ++k) a.in[k] = b.tile.at[k];
+        a.in_stride = s.padded;
+        a.mask = {};
+        a.ahead = 0;
       }
+      a.streaming = stores_direct && c.plan.streaming;
+      a.out_stride = stores_direct ? s.axis.out : tile_stride;
+      for (int k = c.out_plane; store && k < c.planes; ++k) a.out[k] = b.tile.at[k];
+      if (store && stores_direct) a.out[c.out_plane] = c.out(s.first.out + at * s.axis.out);
       c.kernel.columns[s.variant](a);
-      if (store && !in_direct) store_tile(s, at, a.n, b);
+      if (!stores_direct) store_tile(s, at, a.n, b);
     }
   }
 
@@ -320,7 +354,7 @@ void run_split_columns(const Context& c) {
 
       // The thread's next tile is on its way while this one is walked again.
       const bool same_strip = tickets.take(following) && following / tiles == ticket / tiles;
-      columns.walk(s, first, n, first, b.state, true, b, same_strip ? (following - ticket) * kChunk * s.axis.in * bytes(p.in_dtype) : 0);
+      columns.walk(s, first, n, first, b.state, true, b, same_strip ? (following - ticket) * kChunk : 0);
       if (last) columns.finish(s, b.state, b);
     }
     if (c.plan.streaming) c.stage.fence();

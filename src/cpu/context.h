@@ -57,14 +57,25 @@ struct Context {
   // What a row starts from: its initial value or the identity.
   void load_start(const Offsets& row, Value& start) const;
 
-  // Stores R(n), from `planes` of one lane each, where prefixes and totals want it.
-  void store_ends(const Offsets& row, const void* const end[]) const;
-
   auto load(DType from) const { return stage.load[static_cast<int>(from)][static_cast<int>(p.kernel)]; }
   auto store(DType to) const { return stage.store[static_cast<int>(p.kernel)][static_cast<int>(to)]; }
+
+  // Stores one value, from `planes` of one lane each, at `to`; and R(n) of a row where its total is wanted.
+  void store_value(DType dtype, char* to, const void* const value[]) const { store(dtype)(value + out_plane, to, 1, 1, false); }
+  void store_total(const Offsets& row, const void* const end[]) const;
+
   auto wrap() const { return stage.wrap[static_cast<int>(p.acc)]; }
 
   const char* in(int input, std::int64_t offset) const { return at(input == 0 ? p.in : p.in2, p.in_dtype, offset); }
+  // The mask from `offset` on, for kernels that apply it themselves.
+  Mask mask(std::int64_t offset) const {
+    Mask m;
+    const char* const from = at(p.mask, p.mask_dtype, offset);
+    if (p.mask_dtype == DType::boolean) m.select = reinterpret_cast<const std::uint8_t*>(from);
+    else m.factor = from;
+    for (int k = 0; k < planes; ++k) m.hidden[k] = shown.plane(k);
+    return m;
+  }
   char* out(std::int64_t offset) const { return at(p.out, p.out_dtype, offset); }
 
   bool aligned(const void* address, int lanes) const {

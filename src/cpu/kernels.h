@@ -54,19 +54,29 @@ struct Drain {
   std::int64_t bytes = 0;
 };
 
+// A mask that the kernel applies while it loads: `select` hides elements, `factor` multiplies them (float kernels of one plane).
+struct Mask {
+  const std::uint8_t* select = nullptr;
+  const void* factor = nullptr;
+  const void* hidden[kMaxPlanes] = {};  // what a hidden element counts as
+
+  bool any() const { return select != nullptr || factor != nullptr; }
+};
+
 struct RowArgs {
   const void* in[kMaxPlanes];
+  Mask mask;                       // walked in in's direction
   void* out[kMaxPlanes];           // a null plane is not stored
   bool in_backward, out_backward;  // the pointers stand at the first element and memory goes down from there
   std::int64_t n;                  // elements, starting at a segment; only a row's last call may end inside one
   bool exclusive;
-  bool streaming;                                          // out is aligned to vectors and bypasses the cache
-  const void* shown[kMaxPlanes];                           // exclusive: what the very first element shows instead of R(0), or null
-  Carry* carry;                                            // advanced by n
-  void* end[kMaxPlanes];                                   // receives R at the end of this call
-  std::int64_t rows;                                       // whole rows, all from `start`; 1 where `carry` comes from an earlier call
-  std::int64_t in_step[kMaxPlanes], out_step[kMaxPlanes];  // elements from row to row
-  const void* const* start;                                // rows > 1: accumulators, or null for nothing
+  bool streaming;                 // out is aligned to vectors and bypasses the cache
+  const void* shown[kMaxPlanes];  // exclusive: what the very first element shows instead of R(0), or null
+  Carry* carry;                   // advanced by n
+  void* end[kMaxPlanes];          // receives R at the end of this call
+  std::int64_t rows;              // whole rows, all from `start`; 1 where `carry` comes from an earlier call
+  std::int64_t in_step[kMaxPlanes], out_step[kMaxPlanes], mask_step;  // elements from row to row
+  const void* const* start;                                           // rows > 1: accumulators, or null for nothing
   Prefetch prefetch[kPrefetches];
   Drain drain;
 };
@@ -86,15 +96,16 @@ struct ShortRowsArgs {
 // Columns are walked together, a vector of them at a time. The state between calls lives in `state` (see column_bytes).
 struct ColumnArgs {
   const void* in[kMaxPlanes];
-  void* out[kMaxPlanes];               // all null: only the state is advanced
-  std::int64_t in_stride, out_stride;  // elements from one step to the next
-  std::int64_t n;                      // steps; a multiple of 4 except in a column's last call
-  std::int64_t width;                  // columns: a multiple of the kernel's lanes
-  std::int64_t position;               // steps done by earlier calls
+  Mask mask;
+  void* out[kMaxPlanes];                            // all null: only the state is advanced
+  std::int64_t in_stride, out_stride, mask_stride;  // elements from one step to the next
+  std::int64_t n;                                   // steps; a multiple of 4 except in a column's last call
+  std::int64_t width;                               // columns: a multiple of the kernel's lanes
+  std::int64_t position;                            // steps done by earlier calls
   bool exclusive;
   bool streaming;
   bool has_start;
-  std::int64_t ahead;             // bytes from what is read to what to ask for at the same time; 0: nothing
+  std::int64_t ahead;             // steps from what is read to what is asked for at the same time
   const void* shown[kMaxPlanes];  // exclusive: what step 0 shows, one value for all columns, or null
   void* state;
   int levels;  // capacity of each column's carry
@@ -111,7 +122,7 @@ struct OpKernels {
   void (*carry_value)(const Carry& carry, void* const value[]);                       // R at the carry's position, in the accumulator
 
   void (*scan)(RowArgs& args);
-  void (*chunk_totals)(const void* const in[], bool backward, std::int64_t chunks, void* const totals[]);
+  void (*chunk_totals)(const RowArgs& args, std::int64_t chunks, void* const totals[]);  // of args' input alone
   void (*short_rows)(const ShortRowsArgs& args);
 
   // Column kernels, by index into column_lanes. start: per-column values [plane][width], or null planes.

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "cpu/kernels.h"
 #include "hwy/highway.h"
 #include "types.h"
 
@@ -156,6 +157,34 @@ HWY_INLINE TupleOf<O, D> Choose(M mask, TupleOf<O, D> yes, TupleOf<O, D> no) {
   TupleOf<O, D> r;
   for (int k = 0; k < O::kPlanes; ++k) r.v[k] = hn::IfThenElse(mask, yes.v[k], no.v[k]);
   return r;
+}
+
+// Applies a mask to a vector just loaded. `at`: its place in the mask; backward: the vector goes down in memory from there.
+template <class O, class D>
+HWY_INLINE TupleOf<O, D> Masked(D d, TupleOf<O, D> x, const Mask& mask, std::int64_t at, bool backward) {
+  using T = typename O::Lane;
+  const std::int64_t lowest = backward ? -at - static_cast<std::int64_t>(hn::Lanes(d) - 1) : at;
+  if (mask.select) {
+    const hn::RebindToUnsigned<D> du;
+    const hn::Rebind<std::uint32_t, D> d32;
+    const auto bytes = hn::PromoteTo(d32, hn::LoadU(hn::Rebind<std::uint8_t, D>(), mask.select + lowest));
+    auto wide = [&] {
+      if constexpr (sizeof(T) == 4) return bytes;
+      else return hn::PromoteTo(du, bytes);
+    }();
+    if (backward) wide = hn::Reverse(du, wide);
+    T hidden[O::kPlanes];
+    for (int k = 0; k < O::kPlanes; ++k) hidden[k] = *static_cast<const T*>(mask.hidden[k]);
+    x = Choose<O, D>(hn::RebindMask(d, hn::Ne(wide, hn::Zero(du))), x, Broadcast<O>(d, hidden));
+  }
+  if constexpr (O::kPlanes == 1 && std::is_floating_point_v<T>) {
+    if (mask.factor) {
+      auto factor = hn::LoadU(d, static_cast<const T*>(mask.factor) + lowest);
+      if (backward) factor = hn::Reverse(d, factor);
+      x.v[0] = hn::Mul(x.v[0], factor);
+    }
+  }
+  return x;
 }
 
 }  // namespace cumulus::cpu::HWY_NAMESPACE

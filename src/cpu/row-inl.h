@@ -136,11 +136,30 @@ struct RowKernel {
     const D d;
     return backward ? hn::Reverse(d, hn::LoadU(d, in - at - (kLanes - 1))) : hn::LoadU(d, in + at);
   }
-  static HWY_INLINE void LoadGroup(const T* const* in, std::int64_t at, bool backward, V (&s)[4]) {
-    for (int k = 0; k < K; ++k) {
-      for (int i = 0; i < 4; ++i) s[i].v[k] = LoadAt(in[k], at + i * kLanes, backward);
-      Transpose(s[0].v[k], s[1].v[k], s[2].v[k], s[3].v[k]);
-    }
+  // Where elements come from. Whether they are masked is known at compile time: the loop without masks needs all registers.
+  template <bool masked>
+  struct From {
+    static constexpr bool kMasked = masked;
+    const T* in[K];
+    bool backward;
+    const Mask* mask;
+  };
+  template <bool masked>
+  static HWY_INLINE From<masked> FromOf(const RowArgs& args) {
+    From<masked> from;
+    for (int k = 0; k < K; ++k) from.in[k] = static_cast<const T*>(args.in[k]);
+    from.backward = args.in_backward;
+    from.mask = &args.mask;
+    return from;
+  }
+
+  template <class From>
+  static HWY_INLINE void LoadGroup(const From& from, std::int64_t at, V (&s)[4]) {
+    for (int i = 0; i < 4; ++i)
+      for (int k = 0; k < K; ++k) s[i].v[k] = LoadAt(from.in[k], at + i * kLanes, from.backward);
+    if constexpr (From::kMasked)
+      for (int i = 0; i < 4; ++i) s[i] = Masked<O>(D(), s[i], *from.mask, at + i * kLanes, from.backward);
+    for (int k = 0; k < K; ++k) Transpose(s[0].v[k], s[1].v[k], s[2].v[k], s[3].v[k]);
   }
   static HWY_INLINE void StoreGroup(T* const* out, std::int64_t at, V (&s)[4], bool backward, bool streaming) {
     const D d;
@@ -161,9 +180,10 @@ struct RowKernel {
 
   // ---- Levels 0 and 1 ----
 
-  static HWY_INLINE void LoadQuads(const T* const* in, std::int64_t at, bool backward, V (&s)[4]) {
+  template <class From>
+  static HWY_INLINE void LoadQuads(const From& from, std::int64_t at, V (&s)[4]) {
     const D d;
-    LoadGroup(in, at, backward, s);
+    LoadGroup(from, at, s);
     for (int j = 1; j < 4; ++j) s[j] = O::Combine(d, s[j - 1], s[j]);
   }
 
@@ -211,9 +231,10 @@ struct RowKernel {
 
   // ---- One segment of a row: its total first, then, once R after it is known, its results ----
 
-  static HWY_INLINE void LoadSegment(const T* const* in, std::int64_t at, bool backward, Segment& x, V (&y)[kGroups]) {
+  template <class From>
+  static HWY_INLINE void LoadSegment(const From& from, std::int64_t at, Segment& x, V (&y)[kGroups]) {
     for (int g = 0; g < kGroups; ++g) {
-      LoadQuads(in, at + g * kGroup, backward, x.s[g]);
+      LoadQuads(from, at + g * kGroup, x.s[g]);
       y[g] = HalveLanes(x.s[g][3], 32);
     }
     HalveGroups(y, 32);
@@ -280,25 +301,30 @@ struct RowKernel {
 
   // ---- A row, or the part of one that starts at a segment ----
 
-  static void Run(RowArgs& args) {
-    const T* in[K];
+  static void Run(RowArgs& args) { args.mask.any() ? RunFrom(args, FromOf<true>(args)) : RunFrom(args, FromOf<false>(args)); }
+
+  template <class From>
+  static HWY_INLINE void RunFrom(RowArgs& args, From from) {
     T* out[K];
-    for (int k = 0; k < K; ++k) in[k] = static_cast<const T*>(args.in[k]), out[k] = static_cast<T*>(args.out[k]);
-    if (args.rows == 1) return RunRow(args, in, out);
+    for (int k = 0; k < K; ++k) out[k] = static_cast<T*>(args.out[k]);
+    if (args.rows == 1) return RunRow(args, from, out);
     const T* start[K] = {};
     for (int k = 0; args.start && k < K; ++k) start[k] = static_cast<const T*>(args.start[k]);
     for (std::int64_t row = 0; row < args.rows; ++row) {
       CarryOf<O>::Start(*args.carry, args.start ? start : nullptr);
-      RunRow(args, in, out);
+      RunRow(args, from, out);
       for (int k = 0; k < K; ++k) {
-        in[k] += args.in_step[k];
+        from.in[k] += args.in_step[k];
         if (out[k]) out[k] += args.out_step[k];
       }
+      if (args.mask.select) args.mask.select += args.mask_step;
+      if (args.mask.factor) args.mask.factor = static_cast<const T*>(args.mask.factor) + args.mask_step;
       for (Prefetch& ahead : args.prefetch) ahead.at += args.n / kSegment * ahead.step;
     }
   }
 
-  static HWY_INLINE void RunRow(RowArgs& args, const T* const* in, T* const* out) {
+  template <class From>
+  static HWY_INLINE void RunRow(RowArgs& args, const From& from, T* const* out) {
     const D d;
     Carry& carry = *args.carry;
     const To to{out, args.out_backward, args.streaming, args.exclusive};
@@ -335,7 +361,7 @@ struct RowKernel {
       }
       Segment x;
       V y[kGroups];
-      LoadSegment(in, g * kSegment, args.in_backward, x, y);
+      LoadSegment(from, g * kSegment, x, y);
       V next = Total(y);
       if (Append<O>(d, (done + g) & 31, next, left_at)) {
         if (!O::kSkipsMissingStart || chunk_present) next = O::Combine(d, chunk_base, next);
@@ -355,34 +381,51 @@ struct RowKernel {
     if (carry.segments > 0) SaveChunk(carry, left, chunk_base, base);
     for (int k = 0; k < K; ++k) lanes[k] = hn::GetLane(base.v[k]);
     const std::int64_t tail = args.n - segments * kSegment;
-    if (tail > 0) Tail(args, in, out, segments * kSegment, tail, present, base, shown, lanes);
+    if (tail > 0) Tail(args, from, out, segments * kSegment, tail, present, base, shown, lanes);
     for (int k = 0; k < K; ++k) *static_cast<T*>(args.end[k]) = lanes[k];
+  }
+
+  // Elements [at, at + n), less than a group, masked, with padding behind.
+  template <class From>
+  static HWY_INLINE void LoadRest(const From& from, std::int64_t at, std::int64_t n, T* const* to) {
+    for (int k = 0; k < K; ++k) {
+      for (int j = 0; j < kGroup; j += kLanes) hn::Store(hn::Zero(D()), D(), to[k] + j);
+      if (from.backward) std::reverse_copy(from.in[k] - (at + n - 1), from.in[k] - at + 1, to[k]);
+      else std::memcpy(to[k], from.in[k] + at, static_cast<std::size_t>(n) * sizeof(T));
+    }
+    if constexpr (From::kMasked) MaskRest(*from.mask, from.backward ? -1 : 1, at, n, to);
+  }
+  static HWY_INLINE void MaskRest(const Mask& mask, std::int64_t step, std::int64_t at, std::int64_t n, T* const* to) {
+    using D1 = hn::CappedTag<T, 1>;
+    const D1 d1;
+    for (std::int64_t j = 0; j < n; ++j) {
+      TupleOf<O, D1> one;
+      for (int k = 0; k < K; ++k) one.v[k] = hn::Load(d1, to[k] + j);
+      one = Masked<O>(d1, one, mask, step * (at + j), false);
+      for (int k = 0; k < K; ++k) hn::Store(one.v[k], d1, to[k] + j);
+    }
   }
 
   // Fewer than 128 elements end a row: the groups they reach, the last through a padded copy where it is not whole. Padding only
   // follows, so it reaches no result.
-  static HWY_NOINLINE void Tail(const RowArgs& args, const T* const* in, T* const* out, std::int64_t at, std::int64_t n, bool present,
-                                V base, const T* shown, T* end) {
+  template <class From>
+  static HWY_NOINLINE void Tail(const RowArgs& args, const From& from, T* const* out, std::int64_t at, std::int64_t n, bool present, V base,
+                                const T* shown, T* end) {
     const std::int64_t rest = n % kGroup;
     const int whole = static_cast<int>(n / kGroup), groups = whole + (rest > 0);
     alignas(64) T padded[K][kGroup];
     T* last[K];
-    for (int k = 0; k < K; ++k) {
-      last[k] = padded[k];
-      if (rest == 0) continue;
-      const T* const first = args.in_backward ? in[k] - (at + n - 1) : in[k] + at + n - rest;
-      for (int j = 0; j < kGroup; j += kLanes) hn::Store(hn::Zero(D()), D(), padded[k] + j);
-      if (args.in_backward) std::reverse_copy(first, first + rest, padded[k]);
-      else std::memcpy(padded[k], first, static_cast<std::size_t>(rest) * sizeof(T));
-    }
+    RowKernel::From<false> rest_from{{}, false, nullptr};
+    for (int k = 0; k < K; ++k) rest_from.in[k] = last[k] = padded[k];
+    if (rest > 0) LoadRest(from, at + n - rest, rest, last);
 
     Segment x;
     V y[kGroups], before = base;
 #pragma GCC unroll 8
     for (int g = 0; g < kGroups; ++g) {
       if (g == groups) break;
-      if (g < whole) LoadQuads(in, at + g * kGroup, args.in_backward, x.s[g]);
-      else LoadQuads(last, 0, false, x.s[g]);
+      if (g < whole) LoadQuads(from, at + g * kGroup, x.s[g]);
+      else LoadQuads(rest_from, 0, x.s[g]);
       y[g] = HalveLanes(x.s[g][3], 32);
     }
     HalveGroups(y, 32, groups);
@@ -406,17 +449,20 @@ struct RowKernel {
 
   // ---- Totals of whole chunks, for an axis that several threads share ----
 
-  static void ChunkTotals(const void* const* in_planes, bool backward, std::int64_t chunks, void* const* totals) {
+  static void ChunkTotals(const RowArgs& args, std::int64_t chunks, void* const* totals) {
+    args.mask.any() ? TotalsFrom(FromOf<true>(args), chunks, totals) : TotalsFrom(FromOf<false>(args), chunks, totals);
+  }
+
+  template <class From>
+  static HWY_INLINE void TotalsFrom(const From& from, std::int64_t chunks, void* const* totals) {
     const D d;
-    const T* in[K];
-    for (int k = 0; k < K; ++k) in[k] = static_cast<const T*>(in_planes[k]);
     for (std::int64_t c = 0; c < chunks; ++c) {
       V left[5];
       V child;
       for (std::int64_t g = 0; g < 32; ++g) {
         Segment x;
         V y[kGroups];
-        LoadSegment(in, c * kChunk + g * kSegment, backward, x, y);
+        LoadSegment(from, c * kChunk + g * kSegment, x, y);
         child = Total(y);
         Append<O>(d, g, child, [&left](int k) -> V& { return left[k]; });
       }
@@ -429,14 +475,15 @@ struct RowKernel {
   static void ShortRows(const ShortRowsArgs& args) {
     const D d;
     const hn::RebindToSigned<D> di;
-    const T* in[K];
+    From<false> from{{}, false, nullptr};
     T* out[K];
     const T* start[K];
     T shown_lanes[K] = {}, start_lanes[K] = {};
     const bool any_shown = args.exclusive && args.shown[0];
     const bool present = args.start[0] != nullptr;
     for (int k = 0; k < K; ++k) {
-      in[k] = static_cast<const T*>(args.in[k]), out[k] = static_cast<T*>(args.out[k]), start[k] = static_cast<const T*>(args.start[k]);
+      from.in[k] = static_cast<const T*>(args.in[k]), out[k] = static_cast<T*>(args.out[k]);
+      start[k] = static_cast<const T*>(args.start[k]);
       if (any_shown) shown_lanes[k] = *static_cast<const T*>(args.shown[k]);
       if (present && !args.start_per_row) start_lanes[k] = *start[k];
     }
@@ -451,7 +498,7 @@ struct RowKernel {
       Segment x;
       V y[kGroups];
       for (int g = 0; g < kGroups; ++g) {
-        LoadQuads(in, seg * kSegment + g * kGroup, false, x.s[g]);
+        LoadQuads(from, seg * kSegment + g * kGroup, x.s[g]);
         y[g] = HalveLanes(x.s[g][3], quads);
       }
       HalveGroups(y, quads);

@@ -13,82 +13,101 @@ constexpr std::int64_t kAhead = 2048;             // elements between what is sc
 constexpr std::int64_t kPiece = 1024;             // elements staged at a time; whole segments
 constexpr std::int64_t kMaxPrefetchStep = 4096;   // bytes a segment
 
-// What a thread needs to scan rows: buffers for one chunk, and the results that wait to be stored past the cache.
-struct RowBuffers {
-  static constexpr std::int64_t kBounceBytes = kPiece * 16 + 3 * 64;
-
-  const Context& c;
-  Scratch scratch;
-  Planes elements, factors;
-  void* chunk_state;
-  char* bounce[2];
-  int next_bounce = 0;
-  Drain pending;
-
-  explicit RowBuffers(const Context& context)
-      : c(context), scratch(2 * planes_bytes(c.kernel, kChunk) + Scratch::padded(kChunkStateBytes) + 2 * Scratch::padded(kBounceBytes)) {
-    elements.take(scratch, c.kernel, kChunk);
-    factors.take(scratch, c.kernel, kChunk);
-    chunk_state = scratch.take(kChunkStateBytes);
-    for (char*& b : bounce) b = scratch.take<char>(kBounceBytes);
-  }
-
-  // Before the thread is done: what still waits.
-  void finish() {
-    if (pending.bytes > 0) c.stage.stream_copy(pending.to, pending.from, static_cast<std::size_t>(pending.bytes));
-    pending = {};
-    if (c.plan.streaming) c.stage.fence();
-  }
-};
-
-// The results of a row that bypass the cache. A piece is laid into a bounce buffer as it will lie in memory, and its whole cache
-// lines leave with the next piece's scan. The part of a line at a piece's end waits for the next piece; at a row's ends it takes
-// ordinary stores. A reversed row (`step` -1) is laid from high addresses to low ones.
+// Results that bypass the cache. A piece is laid into a bounce buffer as it will lie in memory, and its whole cache lines leave
+// with the next piece's scan. The part of a line at a piece's end waits for the next piece, whichever row that belongs to: only
+// where a run of memory begins or ends are parts of lines stored by ordinary means. Reversed rows are laid from high addresses
+// to low ones (`step` -1).
 class Outlet {
  public:
-  Outlet(RowBuffers& buffers, char* first, std::int64_t size, std::int64_t step)
-      : buffers_(buffers), next_(step > 0 ? first : first + size), step_(step) {}
+  static constexpr std::int64_t bytes_for(std::int64_t piece_bytes) { return piece_bytes + 4 * 64; }
+
+  Outlet(const StageKernels& stage, char* first, char* second) : stage_(stage), bounce_{first, second} {}
+
+  // The next result has `size` bytes at `first`, and those after it follow in steps of `step`.
+  void go_to(char* first, std::int64_t size, std::int64_t step) {
+    char* const next = step > 0 ? first : first + size;
+    if (next == next_ && step == step_) return;
+    end_run();
+    next_ = next, step_ = step;
+  }
 
   // Where the next `bytes` bytes are to be laid: the lowest address.
   char* lay(std::int64_t bytes) {
     low_ = step_ > 0 ? next_ - rest_ : next_ - bytes;
     bytes_ = rest_ + bytes;
-    char* const bounce = buffers_.bounce[buffers_.next_bounce ^= 1] + address(low_) % 64;
-    std::memcpy(step_ > 0 ? bounce : bounce + bytes, waiting_, static_cast<std::size_t>(rest_));
-    laid_ = bounce;
+    laid_ = bounce_[turn_ ^= 1] + address(low_) % 64;
+    std::memcpy(step_ > 0 ? laid_ : laid_ + bytes, waiting_, sizeof waiting_);
     next_ += step_ * bytes;
-    return step_ > 0 ? bounce + rest_ : bounce;
+    return step_ > 0 ? laid_ + rest_ : laid_;
   }
 
-  // Sends what was laid on its way. last: the row ends here.
-  void send(bool last) {
-    std::int64_t head = std::min<std::int64_t>(bytes_, (64 - address(low_) % 64) % 64);  // below the first whole line
-    std::int64_t tail = (bytes_ - head) % 64;
-    const std::int64_t whole = bytes_ - head - tail;
-    buffers_.pending = {laid_ + head, low_ + head, whole};
-    std::int64_t& kept = step_ > 0 ? tail : head;
-    rest_ = 0;
-    if (!last) {
-      rest_ = kept;
-      std::memcpy(waiting_, step_ > 0 ? laid_ + head + whole : laid_, static_cast<std::size_t>(kept));
-      kept = 0;
+  // Sends what was laid on its way.
+  void send() {
+    const std::int64_t below = std::min<std::int64_t>(bytes_, (64 - address(low_) % 64) % 64);  // the first whole line
+    const std::int64_t above = (bytes_ - below) % 64, whole = bytes_ - below - above;
+    pending_ = {laid_ + below, low_ + below, whole};
+    if (step_ > 0) {
+      if (below > 0) std::memcpy(low_, laid_, static_cast<std::size_t>(below));
+      rest_ = above;
+      std::memcpy(waiting_, laid_ + below + whole, sizeof waiting_);
+    } else {
+      if (above > 0) std::memcpy(low_ + below + whole, laid_ + below + whole, static_cast<std::size_t>(above));
+      rest_ = below;
+      std::memcpy(waiting_, laid_, sizeof waiting_);
     }
-    std::memcpy(low_, laid_, static_cast<std::size_t>(head));
-    const std::int64_t above = step_ > 0 || last ? whole + head : whole + rest_;
-    std::memcpy(low_ + above, laid_ + above, static_cast<std::size_t>(tail));
+  }
+
+  // Lines that wait to be stored past the cache: the caller's from here on.
+  Drain take() { return std::exchange(pending_, {}); }
+
+  void finish() {
+    end_run();
+    const Drain left = take();
+    if (left.bytes > 0) stage_.stream_copy(left.to, left.from, static_cast<std::size_t>(left.bytes));
   }
 
  private:
   static std::int64_t address(const char* p) { return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p)); }
 
-  RowBuffers& buffers_;
-  char* next_;  // where the next piece begins (step -1: ends) in memory
-  std::int64_t step_;
+  void end_run() {
+    if (rest_ > 0) std::memcpy(step_ > 0 ? next_ - rest_ : next_, waiting_, static_cast<std::size_t>(rest_));
+    rest_ = 0;
+  }
+
+  const StageKernels& stage_;
+  char* bounce_[2];
+  int turn_ = 0;
+  Drain pending_;
+  char* next_ = nullptr;  // where the next piece begins (step -1: ends) in memory
+  std::int64_t step_ = 1;
   char* low_ = nullptr;  // what is laid: its lowest address in memory, its place in the bounce buffer, its bytes
   char* laid_ = nullptr;
   std::int64_t bytes_ = 0;
-  std::int64_t rest_ = 0;
-  char waiting_[64];
+  std::int64_t rest_ = 0;  // of `waiting_`
+  char waiting_[64] = {};
+};
+
+// What a thread needs to scan rows: buffers for one chunk, and the way out for results that bypass the cache.
+struct RowBuffers {
+  static constexpr std::int64_t kBounceBytes = Outlet::bytes_for((kPiece + kSegment + 1) * 16);
+
+  const Context& c;
+  Scratch scratch;
+  Planes elements, factors;
+  void* chunk_state;
+  Outlet outlet;
+
+  explicit RowBuffers(const Context& context)
+      : c(context),
+        scratch(2 * planes_bytes(c.kernel, kChunk) + Scratch::padded(kChunkStateBytes) + 2 * Scratch::padded(kBounceBytes)),
+        chunk_state((elements.take(scratch, c.kernel, kChunk), factors.take(scratch, c.kernel, kChunk), scratch.take(kChunkStateBytes))),
+        outlet(c.stage, scratch.take<char>(kBounceBytes), scratch.take<char>(kBounceBytes)) {}
+
+  // Before the thread is done: what still waits.
+  void finish() {
+    outlet.finish();
+    if (c.plan.streaming) c.stage.fence();
+  }
 };
 
 // Elements [first, first + n) of a row as planes: cast to the accumulator, masked.
@@ -135,21 +154,30 @@ void prefetch_from(const Context& c, const Ahead& ahead, std::int64_t further, R
 // Can the kernel store this row's results where they belong?
 bool out_direct(const Context& c, const Offsets& row, std::int64_t first) {
   if (c.plan.staged) return false;
+  if (!c.plan.streaming) return true;
+  for (int i = 0; i < c.p.dims; ++i)  // all rows alike, so that those in line are one run
+    if (c.p.dim[i].out % c.kernel.lanes != 0) return false;
   const std::int64_t lowest = c.p.axis.out > 0 ? first : -first - (c.kernel.lanes - 1);
-  return !c.plan.streaming || c.aligned(c.out(row.out + lowest), c.kernel.lanes);
+  return c.aligned(c.out(row.out + lowest), c.kernel.lanes);
 }
 
-// Input and output of a row where they lie, from element `first` on.
+// A row's input where it lies, from element `first` on.
+void set_input(const Context& c, const Offsets& row, std::int64_t first, RowArgs& args) {
+  args.in[0] = c.in(0, row.in + first * c.p.axis.in);
+  if (c.planes == 2) args.in[1] = c.in(1, row.in2 + first * c.p.axis.in2);
+  args.in_backward = c.p.axis.in < 0;
+  if (c.p.masked()) args.mask = c.mask(row.mask + first * c.p.axis.mask);
+}
+
+// Input and output of a row where they lie.
 void set_direct(const Context& c, const Offsets& row, std::int64_t first, RowArgs& args) {
-  const std::int64_t steps = first * c.p.axis.out;
-  args.in[0] = c.in(0, row.in + steps);
-  if (c.planes == 2) args.in[1] = c.in(1, row.in2 + steps);
-  args.out[c.out_plane] = c.out(row.out + steps);
-  args.in_backward = args.out_backward = c.p.axis.out < 0;
+  set_input(c, row, first, args);
+  args.out[c.out_plane] = c.out(row.out + first * c.p.axis.out);
+  args.out_backward = c.p.axis.out < 0;
   args.streaming = c.plan.streaming;
 }
 
-// Scans elements [first, first + n) of a row, `first` at a chunk; end receives R(first + n).
+// Scans elements [first, first + n) of a row, `first` at a chunk; end receives R(first + n). Of prefixes, the last one too.
 void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::int64_t n, const Ahead& ahead, Carry& carry, Value& end,
                RowBuffers* buffers) {
   const Problem& p = c.p;
@@ -157,55 +185,59 @@ void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::in
   args.exclusive = p.kind != Kind::inclusive;
   args.carry = &carry;
   args.rows = 1;
-  for (int k = 0; k < c.planes; ++k) args.end[k] = end.plane(k);
+  const void* end_lanes[kMaxPlanes];
+  for (int k = 0; k < c.planes; ++k) args.end[k] = end.plane(k), end_lanes[k] = end.plane(k);
   if (first == 0 && c.first_shown)
     for (int k = 0; k < c.planes; ++k) args.shown[k] = c.shown.plane(k);
+  const std::int64_t last_prefix = p.kind == Kind::prefixes && first + n == p.n ? 1 : 0;
 
   // Where the elements lie as the kernel wants them, the whole part is one call.
   if (out_direct(c, row, first)) {
     set_direct(c, row, first, args);
     prefetch_from(c, ahead, 0, args);
     args.n = n;
-    return c.kernel.scan(args);
+    c.kernel.scan(args);
+    if (last_prefix) c.store_value(p.out_dtype, c.out(row.out + p.n * p.axis.out), end_lanes);
+    return;
   }
 
   // Else pieces pass through a buffer, small enough to stay in the first cache.
-  const std::int64_t size = bytes(p.out_dtype);
-  const bool bypass = c.plan.streaming && std::abs(p.axis.out) == 1;
+  const std::int64_t size = bytes(p.out_dtype), step = p.axis.out;
+  const bool bypass = c.plan.streaming && std::abs(step) == 1;
   const bool converts =
-      std::abs(p.axis.out) != 1 || (c.plan.staged && p.axis.out != 1) || family(p.kernel) == Family::complex || size != c.kernel.lane_bytes;
+      std::abs(step) != 1 || (c.plan.staged && step != 1) || family(p.kernel) == Family::complex || size != c.kernel.lane_bytes;
   const auto store = c.store(p.out_dtype);
-  Outlet outlet(*buffers, c.out(row.out + first * p.axis.out), size, p.axis.out);
+  if (bypass) buffers->outlet.go_to(c.out(row.out + first * step), size, step);
   carry.chunk = buffers->chunk_state;
   void* const* elements = buffers->elements.at;
-  for (std::int64_t done = 0; done < n; done += kPiece) {
+  for (std::int64_t done = 0; done < n; done += args.n) {
     const std::int64_t from = first + done;
-    args.n = std::min(kPiece, n - done);
+    args.n = n - done <= kPiece + kSegment ? n - done : kPiece;  // no short piece at the end
+    const std::int64_t results = args.n + (done + args.n == n ? last_prefix : 0);
     if (c.plan.staged) {
       load_elements(c, row, from, args.n, elements, buffers->factors.at);
       for (int k = 0; k < c.planes; ++k) args.in[k] = elements[k];
     } else {
-      args.in[0] = c.in(0, row.in + from * p.axis.in);
-      if (c.planes == 2) args.in[1] = c.in(1, row.in2 + from * p.axis.in2);
-      args.in_backward = p.axis.in < 0;
+      set_input(c, row, from, args);
     }
     for (int k = c.out_plane; k < c.planes; ++k) args.out[k] = elements[k];
     prefetch_from(c, ahead, done, args);
-    args.drain = std::exchange(buffers->pending, {});
-    char* const laid = bypass ? outlet.lay(args.n * size) : c.out(row.out + from * p.axis.out);
-    char* const laid_first = bypass && p.axis.out < 0 ? laid + (args.n - 1) * size : laid;
-    if (!converts) args.out[c.out_plane] = laid_first, args.out_backward = p.axis.out < 0;
+    args.drain = buffers->outlet.take();
+    char* laid = c.out(row.out + from * step);  // of the first result
+    if (bypass) laid = buffers->outlet.lay(results * size) + (step > 0 ? 0 : (results - 1) * size);
+    if (!converts) args.out[c.out_plane] = laid, args.out_backward = step < 0;
     c.kernel.scan(args);
     args.shown[0] = nullptr;
-    if (converts) store(elements + c.out_plane, laid_first, p.axis.out, args.n, false);
-    if (bypass) outlet.send(done + args.n == n);
+    if (converts) store(elements + c.out_plane, laid, step, args.n, false);
+    if (results > args.n) c.store_value(p.out_dtype, laid + args.n * step * size, end_lanes);
+    if (bypass) buffers->outlet.send();
   }
 }
 
 void finish_row(const Context& c, const Offsets& row, const Value& end) {
   const void* lanes[kMaxPlanes];
   for (int k = 0; k < c.planes; ++k) lanes[k] = end.plane(k);
-  c.store_ends(row, lanes);
+  c.store_total(row, lanes);
 }
 
 void start_carry(const Context& c, const Offsets& row, Carry& carry) {
@@ -260,6 +292,7 @@ std::int64_t scan_alike(const Context& c, std::int64_t begin, std::int64_t end) 
   args.start = c.has_start ? lanes : nullptr;
   args.in_step[0] = direction * inner.in, args.in_step[1] = direction * inner.in2;
   args.out_step[c.out_plane] = direction * inner.out;
+  args.mask_step = direction * inner.mask;
   c.kernel.scan(args);
   return rows;
 }
@@ -306,17 +339,16 @@ void run_split_rows(const Context& c) {
   Turns turns;
 
   const auto add_up = [&](const Offsets& row, std::int64_t first, RowBuffers& buffers, const Planes& totals) {
-    const void* in[kMaxPlanes];
+    RowArgs args{};
     if (!c.plan.staged) {
-      in[0] = c.in(0, row.in + first * p.axis.in);
-      if (c.planes == 2) in[1] = c.in(1, row.in2 + first * p.axis.in2);
-      return c.kernel.chunk_totals(in, p.axis.in < 0, chunks, totals.at);
+      set_input(c, row, first, args);
+      return c.kernel.chunk_totals(args, chunks, totals.at);
     }
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       load_elements(c, row, first + chunk * kChunk, kChunk, buffers.elements.at, buffers.factors.at);
       void* to[kMaxPlanes];
-      for (int k = 0; k < c.planes; ++k) in[k] = buffers.elements.at[k], to[k] = lane(c, totals.at[k], chunk);
-      c.kernel.chunk_totals(in, false, 1, to);
+      for (int k = 0; k < c.planes; ++k) args.in[k] = buffers.elements.at[k], to[k] = lane(c, totals.at[k], chunk);
+      c.kernel.chunk_totals(args, 1, to);
     }
   };
 

@@ -92,7 +92,8 @@ void run_none(const Context& c) {
     if (c.first_shown) value = c.shown;
     const void* end[kMaxPlanes];
     for (int k = 0; k < c.planes; ++k) end[k] = value.plane(k);
-    c.store_ends(offsets, end);
+    if (p.kind == Kind::prefixes) c.store_value(p.out_dtype, c.out(offsets.out), end);
+    c.store_total(offsets, end);
   }
 }
 
@@ -127,9 +128,8 @@ void Context::load_start(const Offsets& row, Value& start) const {
   load_scalar(p.initial_dtype, at(p.initial, p.initial_dtype, row.initial), p.acc, lanes);
 }
 
-void Context::store_ends(const Offsets& row, const void* const end[]) const {
-  if (p.kind == Kind::prefixes) store(p.out_dtype)(end + out_plane, out(row.out + p.n * p.axis.out), 1, 1, false);
-  if (p.total_dtype != DType::none) store(p.total_dtype)(end + out_plane, at(p.total, p.total_dtype, row.total), 1, 1, false);
+void Context::store_total(const Offsets& row, const void* const end[]) const {
+  if (p.total_dtype != DType::none) store_value(p.total_dtype, at(p.total, p.total_dtype, row.total), end);
 }
 
 Offsets offsets_of(const Problem& p, std::int64_t row, int skip) {

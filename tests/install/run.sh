@@ -2,6 +2,7 @@
 # The installed tree: only the C functions are exported; consumers in C++ (find_package) and C99 (pkg-config) build and run, from
 # where it was installed and from where it is moved to.   run.sh BUILD_FOLDER
 set -euo pipefail
+unset LD_LIBRARY_PATH  # another libcumulus on it would be tested instead
 
 build=$(realpath "$1")
 here=$(dirname "$(realpath "$0")")
