@@ -25,7 +25,4 @@ PackReport pack(const std::string&, std::span<const int>, std::span<const Op>, s
 
 std::vector<Finding> doctor(System&) { return {{Finding::note, "CUDA", "this build has no CUDA backend: scans run on the CPU"}}; }
 
-// Nothing here looks at the system.
-System& real_system() { fail_unsupported(kMissing); }
-
 }  // namespace cumulus::cuda
