@@ -68,7 +68,7 @@ struct FakeDriver {
   std::vector<FakeLaunch> launches;
 
   static inline FakeContext primary[2] = {{0, 100}, {1, 101}};  // outlive reset(), as the library remembers them
-  std::map<std::uint64_t, FakeMemory> memory;  // by address
+  std::map<std::uint64_t, FakeMemory> memory;                   // by address
   std::size_t allocated = 0;
   std::set<const void*> pending_events;
   std::vector<std::string> loaded_images;
