@@ -1,6 +1,7 @@
 #include "cuda/host.h"
 
 #include <algorithm>
+#include <bit>
 #include <deque>
 
 #include <fmt/format.h>
@@ -62,7 +63,7 @@ class Session {
       check(driver_, driver_.cuMemcpyHtoDAsync(copy->device, host.begin, host.bytes, stream), "cuMemcpyHtoDAsync");
     }
     copy->result |= result;
-    t.data = reinterpret_cast<void*>(copy->device + static_cast<CUdeviceptr>(static_cast<char*>(t.data) - host.begin));
+    t.data = std::bit_cast<void*>(copy->device + static_cast<CUdeviceptr>(static_cast<char*>(t.data) - host.begin));
   }
 
   void copy_back() {

@@ -29,7 +29,7 @@ std::vector<std::string> find_packs(System& system) {
   std::vector<std::string> packs;
   const auto add_folder = [&](const std::string& folder) {
     for (const std::string& name : system.list(folder))
-      if (name.ends_with(".pack")) packs.push_back(folder + "/" + name);
+      if (name.ends_with(".pack")) packs.push_back(fmt::format("{}/{}", folder, name));
   };
   if (const auto wanted = system.environment("CUMULUS_PACK")) {
     const auto info = system.file(*wanted);

@@ -3,6 +3,7 @@
 // of one graph.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <mutex>
 
@@ -28,7 +29,7 @@ class WorkspaceLease {
   WorkspaceLease(const WorkspaceLease&) = delete;
   WorkspaceLease& operator=(const WorkspaceLease&) = delete;
 
-  std::uint64_t* memory() const { return reinterpret_cast<std::uint64_t*>(memory_); }
+  std::uint64_t* memory() const { return std::bit_cast<std::uint64_t*>(memory_); }
   std::int64_t words() const { return bytes_ / 8; }
 
   // The launch is in the stream. Must be called before the lease ends, if it is.
