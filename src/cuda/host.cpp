@@ -122,6 +122,7 @@ HostRunSeconds run_from_host(const cumulus_scan_args& args, int device, const Tu
   session.move(moved.out, device, true);
   session.move(moved.total, device, true);
   canonicalise(moved, true, problem);
+  prepare(problem, call);  // a compilation is not the scan's time
   const CUevent ready = session.mark();
   run(problem, call);
   const CUevent done = session.mark();

@@ -141,6 +141,13 @@ void run(const Driver& driver, const DeviceInfo& device, const Problem& p, const
   workspace.launched();
 }
 
+void prepare(const Problem& problem, const Call& call) {
+  const Driver& the_driver = driver();
+  const ContextScope scope(the_driver, static_cast<CUstream>(problem.stream), call.device);
+  Prepared spare;
+  prepared_for(the_driver, device_info(call.device), problem, call, scope.id(), spare);
+}
+
 void run(const Problem& problem, const Call& call) { run(driver(), device_info(call.device), problem, call); }
 
 std::int64_t workspace_bytes(const Problem& problem, const DeviceInfo& device, const Tuning& tuning) {

@@ -20,6 +20,11 @@ struct Call {
 
 // Puts the scan in problem.stream: one launch, no host synchronisation. Throws Failure.
 void run(const Problem& problem, const Call& call);
+
+// Plans the call and loads its kernel, compiling it if need be, so that this thread's next run of it only launches.
+void prepare(const Problem& problem, const Call& call);
+
+// The same with a given driver and description of its device.
 void run(const Driver& driver, const DeviceInfo& device, const Problem& problem, const Call& call);
 
 // Bytes of workspace that a call needs; 0 if none.
