@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 #include <oneapi/tbb/version.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -95,6 +96,8 @@ Finding simd_finding() {
   if (supported.empty()) return {Finding::fail, "SIMD", detail + "; an x86-64 processor with SSE4 or an AArch64 one is needed"};
   const char* wanted = std::getenv("CUMULUS_SIMD");
   if (wanted) detail += fmt::format("; CUMULUS_SIMD={} asks for a choice", wanted);
+  if (wanted && strcasecmp(wanted, cumulus_simd_target()) != 0)
+    return {Finding::note, "SIMD", detail + fmt::format(" that this processor does not have: choose one of {}", names(supported))};
   if (wanted && cpu::current_target() != supported.front()) return {Finding::note, "SIMD", detail + ": unset it for full speed"};
   if (cpu::name(supported.front()) == std::string_view("SSE4"))
     return {Finding::note, "SIMD", detail + "; results are the same, AVX2 would be about twice as fast"};

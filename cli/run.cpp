@@ -32,7 +32,7 @@ constexpr const char* kExamples =
   cumulus run x.npy x.npy --axis 1                       in place: x.npy is replaced when all is done
 
 What it prints:
-  y.npy: inclusive sum of 4096 x 4096 f32 along axis 1, 4.1 ms, 32.7 GB/s
+  y.npy: inclusive sum of 4096 x 4096 f32 along axis 1, ... ms, ... GB/s
 
 Files: .npy versions 1.0 to 3.0 with elements b1, i1 to i8, u1 to u8, f2, f4, f8, c8, c16, or bfloat16 (with --in-dtype bf16;
 written as 'V2', read it back with .view(ml_dtypes.bfloat16)). Big-endian input is swapped in memory; output is in this

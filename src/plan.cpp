@@ -17,6 +17,7 @@ constexpr std::int64_t kThreadBytes = 512 << 10;    // a thread's share at least
 constexpr std::int64_t kStreamingBytes = 64 << 20;  // above, or above twice the last cache: results bypass the cache
 constexpr std::int64_t kStripBytes = 2048;          // of one step of a strip of columns
 constexpr std::int64_t kStagedStripBytes = 2048;    // the same where a tile of several steps must stay in the first cache
+constexpr std::int64_t kOneStepBytes = 16384;       // the same where a column has one step
 constexpr std::int64_t kLeastStripBytes = 128;
 
 bool unit(std::int64_t stride) { return stride == 1 || stride == -1; }
@@ -66,7 +67,8 @@ void plan_rows(const Problem& p, const cpu::CpuInfo& cpu, std::int64_t element, 
 void plan_columns(const Problem& p, std::int64_t element, Plan& plan) {
   plan.algorithm = Algorithm::columns;
   const std::int64_t columns = p.dim[plan.lane_dim].size, outer = p.rows / columns;
-  std::int64_t strip = std::max<std::int64_t>(1, (plan.staged ? kStagedStripBytes : kStripBytes) / element);
+  const bool one_step = p.n == 1;  // nothing to walk: only the cost of a strip counts
+  std::int64_t strip = std::max<std::int64_t>(1, (one_step ? kOneStepBytes : plan.staged ? kStagedStripBytes : kStripBytes) / element);
   const std::int64_t least = std::max<std::int64_t>(1, kLeastStripBytes / element);
   const auto units = [&] { return outer * strip_count(columns, strip); };
   while (plan.threads > 1 && strip > least && units() < 2 * plan.threads) strip /= 2;

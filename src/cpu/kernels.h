@@ -91,6 +91,7 @@ struct ShortRowsArgs {
   const void* start[kMaxPlanes];  // one value per row if start_per_row, else one; null: the row starts from nothing
   bool start_per_row;
   const void* shown[kMaxPlanes];  // as in RowArgs
+  Prefetch prefetch[kPrefetches];
 };
 
 // Columns are walked together, a vector of them at a time. The state between calls lives in `state` (see column_bytes).

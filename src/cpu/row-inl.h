@@ -495,6 +495,7 @@ struct RowKernel {
     const auto in_row = hn::Set(di, static_cast<typename Map::Index>(quads - 1));
 
     for (std::int64_t seg = 0; seg < args.segments; ++seg) {
+      for (const Prefetch& ahead : args.prefetch) FetchStep(ahead, seg);
       Segment x;
       V y[kGroups];
       for (int g = 0; g < kGroups; ++g) {

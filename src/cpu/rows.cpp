@@ -12,6 +12,7 @@ constexpr std::int64_t kTicketBytes = 256 << 10;  // input a thread takes at a t
 constexpr std::int64_t kAhead = 2048;             // elements between what is scanned in place and what is asked for
 constexpr std::int64_t kPiece = 1024;             // elements staged at a time; whole segments
 constexpr std::int64_t kMaxPrefetchStep = 4096;   // bytes a segment
+constexpr std::int64_t kMostRepitched = 128;      // bytes that StageKernels::repitch moves at once at most
 
 // Results that bypass the cache. A piece is laid into a bounce buffer as it will lie in memory, and its whole cache lines leave
 // with the next piece's scan. The part of a line at a piece's end waits for the next piece, whichever row that belongs to: only
@@ -393,7 +394,8 @@ namespace {
 struct Batch {
   Offsets first;
   std::int64_t rows;
-  Dim step;  // from row to row
+  Dim step;            // from row to row
+  std::int64_t after;  // rows that follow in the dimension
 };
 
 // `packed`: rows one after the other; `padded`: each at a multiple of a power of two of quads, as the kernel wants them.
@@ -436,6 +438,12 @@ struct ShortRows {
   void load(const Batch& b) {
     const bool one_run = contiguous(b.step.in, p.axis.in, p.n) && (inputs(p.op) == 1 || contiguous(b.step.in2, p.axis.in2, p.n)) &&
                          (!p.masked() || contiguous(b.step.mask, p.axis.mask, p.n));
+    // What needs only padding is padded on its way from memory. That reads up to a cache line or two behind the last row.
+    if (one_run && !c.plan.staged && p.n != pitch && b.after * p.n * c.kernel.lane_bytes >= kMostRepitched) {
+      for (int k = 0; k < c.planes; ++k)
+        c.stage.repitch(c.in(k, k == 0 ? b.first.in : b.first.in2), p.n, padded.at[k], pitch, b.rows, p.n, c.kernel.lane_bytes);
+      return;
+    }
     if (one_run) {
       load_elements(c, b.first, 0, b.rows * p.n, p.n == pitch ? padded.at : packed.at, factors.at);
       if (p.n == pitch) return;
@@ -501,6 +509,13 @@ struct ShortRows {
     ShortRowsArgs args = kernel_args();
     args.segments = (b.rows * pitch + kSegment - 1) / kSegment;
     for (int k = 0; k < c.planes; ++k) args.in[k] = padded.at[k], args.out[k] = k < c.out_plane ? nullptr : padded.at[k];
+    if (c.plan.streaming) {  // the next batch is on its way while this one is scanned
+      const std::int64_t size = bytes(p.in_dtype);
+      args.prefetch[0] = {c.in(0, b.first.in + b.rows * b.step.in), b.rows * b.step.in * size / args.segments};
+      if (inputs(p.op) == 2) args.prefetch[1] = {c.in(1, b.first.in2 + b.rows * b.step.in2), b.rows * b.step.in2 * size / args.segments};
+      for (Prefetch& fetch : args.prefetch)
+        if (std::abs(fetch.step) > kMaxPrefetchStep) fetch = {};
+    }
     Value one;
     load_starts(b, args, one);
     c.kernel.short_rows(args);
@@ -527,8 +542,9 @@ struct ShortRows {
   void scan(std::int64_t begin, std::int64_t end) {
     const Dim& inner = p.dim[p.dims - 1];
     for (std::int64_t row = begin; row < end;) {
-      Batch b{offsets_of(p, row), std::min({tile_rows, end - row, inner.size - row % inner.size}), inner};
+      Batch b{offsets_of(p, row), std::min({tile_rows, end - row, inner.size - row % inner.size}), inner, 0};
       row += b.rows;
+      b.after = (inner.size - row % inner.size) % inner.size;
       if (direct(b) && b.rows * pitch % kSegment == 0) {
         scan_direct(b);
         continue;

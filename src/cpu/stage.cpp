@@ -252,9 +252,33 @@ void RepitchBy(const char* from, std::int64_t from_pitch, char* to, std::int64_t
   for (std::int64_t r = 0; r < rows; ++r) std::memcpy(to + r * to_pitch, from + r * from_pitch, kBytes);
 }
 
+// Rows of two and three values to quads and back, many at a time. Returns how many rows were done.
+std::int64_t RepitchQuads(const std::uint32_t* from, std::int64_t from_pitch, std::uint32_t* to, std::int64_t to_pitch, std::int64_t rows) {
+  const hn::ScalableTag<std::uint32_t> d;
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t r = 0;
+  for (; r + lanes <= rows; r += lanes) {
+    auto a = hn::Zero(d), b = a, c = a, e = a;
+    const std::uint32_t* x = from + r * from_pitch;
+    std::uint32_t* y = to + r * to_pitch;
+    if (from_pitch == 2) hn::LoadInterleaved2(d, x, a, b);
+    else if (from_pitch == 3) hn::LoadInterleaved3(d, x, a, b, c);
+    else hn::LoadInterleaved4(d, x, a, b, c, e);
+    if (to_pitch == 2) hn::StoreInterleaved2(a, b, d, y);
+    else if (to_pitch == 3) hn::StoreInterleaved3(a, b, c, d, y);
+    else hn::StoreInterleaved4(a, b, c, e, d, y);
+  }
+  return r;
+}
+
 void Repitch(const void* from_, std::int64_t from_pitch, void* to_, std::int64_t to_pitch, std::int64_t rows, std::int64_t n, int bytes) {
   const auto* from = static_cast<const char*>(from_);
   auto* to = static_cast<char*>(to_);
+  if (bytes == 4 && std::max(from_pitch, to_pitch) == 4 && std::min(from_pitch, to_pitch) == n && (n == 2 || n == 3)) {
+    const std::int64_t done =
+        RepitchQuads(static_cast<const std::uint32_t*>(from_), from_pitch, static_cast<std::uint32_t*>(to_), to_pitch, rows);
+    from += done * from_pitch * bytes, to += done * to_pitch * bytes, rows -= done;
+  }
   from_pitch *= bytes, to_pitch *= bytes;
   const std::int64_t row_bytes = n * bytes;
   if (row_bytes <= 4) return RepitchBy<4>(from, from_pitch, to, to_pitch, rows);

@@ -1,6 +1,8 @@
 // The other subcommands: they run, their JSON parses, their exit codes and scripts hold.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include <nlohmann/json.hpp>
 
 #include "process.h"
@@ -98,6 +100,15 @@ TEST(Doctor, FindsThisMachineUsable) {
   EXPECT_EQ(doctor.at("usable"), true);
   for (const json& finding : doctor.at("findings")) EXPECT_NE(finding.at("state"), "fail") << finding;
   EXPECT_TRUE(has(text_of({"doctor"}), "usable here"));
+}
+
+TEST(Doctor, SaysThatAWantedTargetIsNotThere) {
+  const char* before = std::getenv("CUMULUS_SIMD");
+  const std::string kept = before ? before : "";
+  setenv("CUMULUS_SIMD", "AVX9", 1);  // processes started from here inherit it
+  const std::string text = text_of({"doctor"});
+  before ? setenv("CUMULUS_SIMD", kept.c_str(), 1) : unsetenv("CUMULUS_SIMD");
+  EXPECT_TRUE(has(text, "CUMULUS_SIMD=AVX9 asks for a choice that this processor does not have: choose one of")) << text;
 }
 
 TEST(Demo, ChecksEveryWorkload) {
