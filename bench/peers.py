@@ -35,6 +35,7 @@ REVERSE = 1
 DEFAULT_CASES = ["workload/*", "rows/*", "columns/*", "cache/*", "mask/*", "inner/*", "short/*", "strides/*", "1d/2^2?"]
 SLOW_S = 0.25  # slower contestants take part in three rounds only
 BATCH_S = 200e-6  # a timing takes at least this long
+REST_S = 0.02  # before each timing: a library's idle threads spin on for milliseconds after its call, on cores that the next needs
 HUGE_PAGE = 2 << 20
 
 
@@ -238,6 +239,8 @@ def measure(contestants, rounds, seconds):
     while done < rounds or (time.perf_counter() - start < seconds and done < 1000):
         for name, call in contestants.items():
             if name == "cumulus" or done < 3 or times[name][0] < SLOW_S:
+                time.sleep(REST_S)
+                call()  # its own threads awake again
                 times[name].append(time_s(call, calls[name]))
         done += 1
     return times

@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -18,9 +19,6 @@
 
 #include "cpu/fp_environment.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 #if defined(__SANITIZE_THREAD__)
 #include <sanitizer/tsan_interface.h>
 #endif
@@ -119,18 +117,6 @@ void parallel(int threads, bool pin, const std::function<void(int)>& body) {
         tbb::simple_partitioner());
   });
   happens_after(&end);
-}
-
-void wait_until(const std::function<bool()>& ready) {
-  for (int spin = 0; !ready(); ++spin) {
-    if (spin < 1000) {
-#if defined(__x86_64__)
-      _mm_pause();
-#endif
-    } else {
-      std::this_thread::yield();
-    }
-  }
 }
 
 }  // namespace cumulus::cpu

@@ -1,7 +1,6 @@
 // Threads of a scan: oneTBB workers beside the caller. A good guest: see `parallel_allowed`.
 #pragma once
 
-#include <atomic>
 #include <functional>
 
 namespace cumulus::cpu {
@@ -14,7 +13,11 @@ bool parallel_allowed();
 // Bodies take their work by ticket, so that the call finishes even if no other thread ever comes.
 void parallel(int threads, bool pin, const std::function<void(int)>& body);
 
-// Waits until `ready` is true: spins briefly, then yields.
-void wait_until(const std::function<bool()>& ready);
+// Tells the processor that this thread spins.
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
 
 }  // namespace cumulus::cpu
