@@ -1,6 +1,7 @@
 #include "cuda/plan.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdlib>
 #include <string>
@@ -16,7 +17,7 @@ constexpr int kShortRow = 128;
 constexpr int kColumnThreads = 128;
 constexpr int kShortThreads = 256;
 // Registers that hold a tile: half of a thread's, more would spill (measured by tests/cuda/compile_test).
-constexpr int kTileRegisters = 160;
+constexpr int kTileRegisters = 144;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 int power_above(std::int64_t v) { return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(v, 1)))); }
@@ -47,9 +48,25 @@ bool half_aligned(const Problem& p) {
          (p.masked() && p.mask_dtype != DType::boolean && half(p.mask, p.mask_dtype));
 }
 
-bool along_axis(const Problem& p) {
-  return unit(p.axis.out) && p.axis.in == p.axis.out && (inputs(p.op) == 1 || p.axis.in2 == p.axis.out) &&
-         (!p.masked() || p.axis.mask == p.axis.out);
+// 1 or -1 if all tensors run along the axis together, else 0.
+int common_step(const Problem& p) {
+  const bool together = unit(p.axis.out) && p.axis.in == p.axis.out && (inputs(p.op) == 1 || p.axis.in2 == p.axis.out) &&
+                        (!p.masked() || p.axis.mask == p.axis.out);
+  return together ? static_cast<int>(p.axis.out) : 0;
+}
+
+// Does every row begin where a vector of four elements (of at most 16 bytes) does, and end where one does?
+bool rows_aligned(const Problem& p, int step) {
+  if (step == 0 || p.n % 4 != 0 || p.n_out % 4 != 0) return false;
+  const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
+    const std::int64_t size = bytes(dtype), vector = std::min<std::int64_t>(4 * size, 16), in_vector = vector / size;
+    const auto first = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(data)) + (step < 0 ? size : 0);
+    bool all = first % vector == 0;
+    for (int i = 0; i < p.dims; ++i) all = all && p.dim[i].*stride % in_vector == 0;
+    return all;
+  };
+  return fits(p.in, p.in_dtype, &Dim::in) && (inputs(p.op) == 1 || fits(p.in2, p.in_dtype, &Dim::in2)) &&
+         (!p.masked() || fits(p.mask, p.mask_dtype, &Dim::mask)) && fits(p.out, p.out_dtype, &Dim::out);
 }
 
 // The dimension that neighbouring threads walk, or -1 for the axis itself.
@@ -67,74 +84,121 @@ int choose_lane_dim(const Problem& p) {
 
 // ---- layouts ----
 
-void plan_short_rows(const Problem& p, Plan& plan) {
+void plan_short_rows(const Problem& p, const DeviceInfo& device, Plan& plan) {
   plan.layout = Layout::short_rows;
   plan.lanes = power_above(divide_up(p.n_out, 4));
   plan.warps = kShortThreads / 32;
   plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, divide_up(p.rows * plan.lanes, kShortThreads)));
-  plan.blocks_per_sm = 1;
+  // All the warps an SM can hold hide the memory's latency, if 32 registers do.
+  const int registers = 16 + 4 * element_bytes(p) + (p.masked() ? 16 : 0) + (plan.total ? 8 : 0) +
+                        (plan.aligned && p.in_dtype == DType::f32 && p.in_dtype == p.out_dtype ? 0 : 8);
+  plan.blocks_per_sm = std::clamp(device.registers_per_sm / (registers * kShortThreads), 1, device.warps_per_sm / plan.warps);
   plan.reason = "rows of at most 128 results: several in one warp";
 }
 
-// Registers that one segment takes: elements, or what they are made of while it is under way.
-int segment_registers(const Problem& p) {
+// Rows that are one piece of memory in every tensor, but do not begin where vectors do.
+bool plan_packed_rows(const Problem& p, const DeviceInfo& device, Plan& plan) {
+  if (plan.step == 0 || plan.aligned || p.dims > 1) return false;
+  const auto packed = [&](std::int64_t Dim::*stride, std::int64_t n) { return p.dims == 0 || p.dim[0].*stride == n; };
+  if (!packed(&Dim::in, p.n) || !packed(&Dim::out, p.n_out) || (inputs(p.op) == 2 && !packed(&Dim::in2, p.n)) ||
+      (p.masked() && !packed(&Dim::mask, p.n)))
+    return false;
+  plan_short_rows(p, device, plan);
+  plan.layout = Layout::packed_rows;
+  const auto piece = [](std::int64_t element) { return divide_up(kShortThreads * 4 * element + 16, 128) * 128; };
+  const std::int64_t in = piece(bytes(p.in_dtype)) * inputs(p.op) + (p.masked() ? piece(bytes(p.mask_dtype)) : 0);
+  plan.shared = static_cast<std::int32_t>(std::max(in, piece(bytes(p.out_dtype))));
+  plan.blocks_per_sm = std::max(1, std::min(plan.blocks_per_sm, device.shared_per_sm / (plan.shared + device.shared_reserved)));
+  plan.reason = "rows of at most 128 results, one behind the other: a block's rows pass through shared memory as vectors";
+  return true;
+}
+
+// Registers that one segment takes in the rows kernel: elements and what they are made of while it is under way, or, where that is less and
+// rows are aligned, as it came (kKeep in kernels/rows.cuh).
+int segment_registers(const Problem& p, bool aligned) {
   const int raw = static_cast<int>(bytes(p.in_dtype)) * inputs(p.op), mask = p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0;
-  return std::max(std::max(element_bytes(p), raw) + mask, 1);
+  if (aligned && raw + mask < element_bytes(p)) return raw + mask + element_bytes(p) / 4;
+  return std::max(element_bytes(p), raw) + mask;
 }
 
-int most_segments(const Problem& p) {
-  return static_cast<int>(std::clamp<unsigned>(std::bit_floor(static_cast<unsigned>(kTileRegisters / segment_registers(p))), 1, 32));
+// Registers beside those: for the levels above, addresses, conversions. Generous where it is not the plain case that is measured.
+int working_registers(const Problem& p, const Plan& plan) {
+  const int element = element_bytes(p);
+  const bool plain = p.in_dtype == p.out_dtype && !p.masked() && p.op == Op::sum && plan.step != 0 && !plan.total;
+  if (plain && element <= 8) return element <= 4 ? 48 : 80;
+  return 80 + 4 * element + (plan.step == 0 ? 32 : 0) + (p.masked() ? 16 : 0);
 }
 
-std::int64_t row_capacity(const Problem& p) { return 8 * most_segments(p) * kSegment; }
+int most_segments(const Problem& p, bool aligned) {
+  // Shifting takes time in which a block neither loads nor stores: rows that are not aligned are walked, by two blocks of an SM.
+  // Elements of 8 bytes and more leave room for two blocks, too.
+  const unsigned most = element_bytes(p) > 8 ? 4 : element_bytes(p) == 8 ? 8 : aligned ? 32 : 16;
+  return static_cast<int>(
+      std::clamp<unsigned>(std::bit_floor(static_cast<unsigned>(kTileRegisters / segment_registers(p, aligned))), 1, most));
+}
+
+std::int64_t row_capacity(const Problem& p, bool aligned) {
+  const int most = most_segments(p, aligned);
+  return (most == 32 ? 10 * 32 : (element_bytes(p) >= 8 ? 4 : 8) * most) * kSegment;
+}
 
 void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   plan.layout = Layout::rows;
   const std::int64_t needed = divide_up(p.n_out, kSegment);
-  const int most = most_segments(p);
-  plan.warps = 8, plan.segments = most;
+  const int most = plan.step == 0 ? std::min(8, most_segments(p, false)) : most_segments(p, plan.aligned);
+  plan.warps = element_bytes(p) >= 8 ? 4 : 8, plan.segments = most;
   if (needed <= std::min(8, most)) plan.warps = 1, plan.segments = power_above(needed);  // a warp holds the row
   else if (needed <= 64) plan.segments = std::min(4, most), plan.warps = std::max(power_above(divide_up(needed, plan.segments)), 1);
   else if (needed <= 128) plan.segments = std::min(16, most);
-  else if (needed <= 192 && most == 32) plan.warps = 6;
-  if (plan.warps > 16) plan.warps = 16;
+  else if (needed <= 320 && most == 32) plan.warps = static_cast<int>(divide_up(needed, 32));
+  plan.warps = std::min(plan.warps, element_bytes(p) > 8 ? 8 : 16);
   if (tuning.warps > 0) plan.warps = tuning.warps;
   if (tuning.segments > 0) plan.segments = tuning.segments;
   while (plan.warps * plan.segments < 32 && plan.warps * plan.segments < needed) plan.warps *= 2;  // what is walked is whole chunks
   const int tile = plan.warps * plan.segments;
+  plan.walks = needed > tile;
   plan.levels = levels_for(p.n_out + tile * kSegment);
   plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, p.rows));
   plan.shared = static_cast<std::int32_t>(divide_up(tile * element_bytes(p), 16) * 16 + plan.levels * 6 * wide_bytes(p));
-  const int registers = plan.segments * segment_registers(p) + 40 + 2 * element_bytes(p), threads = plan.warps * 32;
+  const int registers = plan.segments * segment_registers(p, plan.aligned) + working_registers(p, plan), threads = plan.warps * 32;
   plan.blocks_per_sm =
       std::clamp(device.registers_per_sm / (registers * threads), 1, std::min(device.blocks_per_sm, device.warps_per_sm / plan.warps));
-  plan.reason = needed <= tile ? "a block holds a row in registers" : "a block walks a row, a tile of it in registers";
+  plan.reason = plan.walks ? "a block walks a row, a tile of it in registers" : "a block holds a row in registers";
 }
 
 // The ring of tiles; false if not even one tile fits.
 bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   const int in = static_cast<int>(bytes(p.in_dtype)),
             streams = in * inputs(p.op) + (p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0);
-  plan.chunks = std::clamp(8 / streams, 1, 4);
+  plan.chunks = std::clamp(2 / streams, 1, 2);
   if (tuning.chunks > 0) plan.chunks = tuning.chunks;
-  plan.reducers = tuning.reducers > 0 ? tuning.reducers : 3;
-  plan.storers = tuning.storers > 0 ? tuning.storers : 2;
-  plan.scanners = tuning.scanners > 0 ? tuning.scanners : element_bytes(p) <= 4 ? 16 : 8;
+  // Fewer warps for wider elements, which need more registers each; more of them for narrow ones, which mean more elements a second.
+  const int element = element_bytes(p);
+  const auto [reducers, storers, scanners] = element > 16  ? std::array{2, 2, 4}
+                                             : element > 8 ? std::array{2, 4, 4}
+                                             : element > 4 ? std::array{3, 5, 6}
+                                             : in <= 2     ? std::array{6, 10, 8}
+                                                           : std::array{4, 6, 8};
+  plan.reducers = tuning.reducers > 0 ? tuning.reducers : reducers;
+  plan.storers = tuning.storers > 0 ? tuning.storers : storers;
+  plan.scanners = tuning.scanners > 0 ? tuning.scanners : scanners;
   plan.levels = levels_for(p.n_out + kChunk);
   const auto stage = [&](int element) { return divide_up(plan.chunks * kChunk * element + 16, 128) * 128; };
-  const std::int64_t slot = stage(in) * inputs(p.op) + (p.masked() ? stage(static_cast<int>(bytes(p.mask_dtype))) : 0);
+  const std::int64_t slot =
+      stage(in) * inputs(p.op) + (p.masked() ? stage(static_cast<int>(bytes(p.mask_dtype))) : 0) + plan.chunks * 32 * element_bytes(p);
   // Control (kernels/split_rows.cuh): barriers and tile numbers by slot, flags, 64 + 8 wide values.
   const auto control = [&](int slots) {
-    return divide_up(24 * slots + 4 * (3 + plan.scanners + 64 + 8 + 1) + 32 + 72 * wide_bytes(p), 128) * 128;
+    return divide_up(32 * slots + 4 * (3 + plan.scanners + 64 + 8 + 1) + 32 + 72 * wide_bytes(p), 128) * 128;
   };
   const std::int64_t carry = plan.levels * 6 * wide_bytes(p);
-  const int most = tuning.slots > 0 ? tuning.slots : 8;
+  const int most = tuning.slots > 0 ? tuning.slots : 24;
   plan.slots = 0;
   while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
   if (plan.slots == 0) return false;
   plan.layout = Layout::split_rows;
   // 42 to 56 KiB on the way are best on an H200. A warp waiting for a tile must not lag a whole round of the ring behind the loader.
-  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(65536 / slot), 1, std::max(plan.slots - 2, 1));
+  plan.flight =
+      std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(((50 << 10) + slot / 2) / slot), 1, std::max(plan.slots - 2, 1));
   plan.reducers = std::min(plan.reducers, std::max(plan.slots - plan.flight, 1));
   plan.storers = std::min(plan.storers, std::max(plan.slots - plan.flight, 1));
   plan.warps = 1 + plan.reducers + plan.storers + plan.scanners;
@@ -143,14 +207,15 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(tuning.blocks > 0 ? tuning.blocks : device.sms, tiles));
   plan.blocks_per_sm = 1;
   plan.workspace_words = kWorkspaceHeader + p.rows * (2 * chunks + 1) * divide_up(element_bytes(p), 4);
-  plan.copies = !plan.contiguous ? Copies::plain : device.capability >= 90 ? Copies::bulk : Copies::async;
+  plan.copies = plan.step == 0 ? Copies::plain : device.capability >= 90 ? Copies::bulk : Copies::async;
   plan.reason = "long rows: tiles by ticket through a ring in shared memory, node totals from block to block";
   return true;
 }
 
 void plan_columns(const Problem& p, Plan& plan) {
   plan.layout = Layout::columns;
-  plan.contiguous = false;
+  plan.step = 0;
+  plan.aligned = false;
   plan.warps = kColumnThreads / 32;
   plan.levels = levels_for(p.n_out + 4);
   const std::int64_t columns = plan.lane_dim >= 0 ? p.dim[plan.lane_dim].size : 1;
@@ -161,13 +226,110 @@ void plan_columns(const Problem& p, Plan& plan) {
       plan.lane_dim >= 0 ? "the axis is not contiguous: threads lie along another dimension and walk the axis" : "one thread walks a row";
 }
 
+// Do pieces of rows (along the lanes) begin and end where vectors of 16 bytes do?
+bool pieces_aligned(const Problem& p, int lane_dim, const void* data, DType dtype, std::int64_t Dim::*stride, std::int64_t vector) {
+  const std::int64_t size = bytes(dtype);
+  bool all = p.dim[lane_dim].*stride == 1 && reinterpret_cast<std::uintptr_t>(data) % static_cast<std::uintptr_t>(vector) == 0 &&
+             p.dim[lane_dim].size * size % vector == 0 && p.axis.*stride * size % vector == 0;
+  for (int i = 0; i < p.dims; ++i) all = all && (i == lane_dim || p.dim[i].*stride * size % vector == 0);
+  return all;
+}
+
+constexpr int kColumnWarps = 4, kColumnRows = 16;
+
+// False if rows are not aligned, or columns too few to fill a block's strip.
+bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
+  if (plan.lane_dim < 0 || p.n == 0 || plan.halves) return false;
+  const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
+    return pieces_aligned(p, plan.lane_dim, data, dtype, stride, 16);
+  };
+  if (!fits(p.in, p.in_dtype, &Dim::in) || (inputs(p.op) == 2 && !fits(p.in2, p.in_dtype, &Dim::in2)) ||
+      (p.masked() && !fits(p.mask, p.mask_dtype, &Dim::mask)))
+    return false;
+  // Eight bytes of a row for each thread: more would need too many registers for left totals. Narrower strips where columns are few.
+  const std::int64_t in = bytes(p.in_dtype), out = bytes(p.out_dtype),
+                     widest = std::max(in, std::max(out, std::int64_t{element_bytes(p)} / 2));
+  const std::int64_t columns = p.dim[plan.lane_dim].size, outer = p.rows / columns;
+  plan.columns = static_cast<int>(std::clamp<std::int64_t>(8 / widest, 1, 4));
+  int warps = kColumnWarps;
+  const auto jobs = [&] { return outer * divide_up(columns, plan.columns * warps * 32); };
+  while (2 * jobs() <= device.sms && plan.columns > 1) plan.columns /= 2;
+  while (2 * jobs() <= device.sms && warps > 2) warps /= 2;
+  if (tuning.columns > 0) plan.columns = tuning.columns;
+  if (tuning.warps > 0) warps = tuning.warps;
+  if (columns % plan.columns != 0 || !pieces_aligned(p, plan.lane_dim, p.out, p.out_dtype, &Dim::out, plan.columns * out)) return false;
+  const std::int64_t width = plan.columns * warps * 32;
+  plan.levels = levels_for(p.n_out + kColumnRows);
+  const std::int64_t row = width * (in * inputs(p.op) + (p.masked() ? bytes(p.mask_dtype) : 0)), slot = kColumnRows * row;
+  const std::int64_t carry = plan.levels * 6 * wide_bytes(p) * width, room = device.shared_per_block - 256 - carry;
+  plan.slots = static_cast<int>(
+      std::min<std::int64_t>(tuning.slots > 0 ? tuning.slots : std::clamp<std::int64_t>((128 << 10) / slot, 2, 16), room / slot));
+  if (plan.slots < 2) return false;
+  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((60 << 10) / slot), 1, plan.slots);
+  plan.layout = Layout::column_ring;
+  plan.copies = device.capability >= 90 ? Copies::bulk : Copies::async;
+  plan.step = 0, plan.aligned = false;
+  plan.warps = warps + 1;
+  plan.shared = static_cast<std::int32_t>(256 + plan.slots * slot + carry);
+  plan.blocks_per_sm = 1;
+  plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(device.sms, jobs()));
+  plan.reason = "the axis is not contiguous: pieces of rows come through a ring in shared memory, threads walk the columns";
+  return true;
+}
+
+// Few columns and a long axis. Needs what the column ring needs of alignment.
+bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
+  constexpr int kGroups = 2;  // of 32 columns, for each scanner (kernels/split_columns.cuh)
+  if (plan.lane_dim < 0 || p.n == 0 || plan.halves) return false;
+  const int widest = std::max(element_bytes(p), static_cast<int>(bytes(p.in_dtype)));
+  const auto [reducers, storers, scanners] = widest > 8 ? std::array{2, 2, 3} : widest > 4 ? std::array{2, 3, 8} : std::array{2, 3, 16};
+  plan.scanners = tuning.scanners > 0 ? tuning.scanners : scanners;
+  const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
+    return pieces_aligned(p, plan.lane_dim, data, dtype, stride, 16);
+  };
+  if (!fits(p.in, p.in_dtype, &Dim::in) || (inputs(p.op) == 2 && !fits(p.in2, p.in_dtype, &Dim::in2)) ||
+      (p.masked() && !fits(p.mask, p.mask_dtype, &Dim::mask)))
+    return false;
+  const std::int64_t in = bytes(p.in_dtype), out = bytes(p.out_dtype), columns = p.dim[plan.lane_dim].size;
+  plan.columns = std::max<std::int64_t>({in, out, element_bytes(p)}) <= 4 && columns >= 64 ? 2 : 1;
+  if (tuning.columns > 0) plan.columns = tuning.columns;
+  if (columns % plan.columns != 0 || !pieces_aligned(p, plan.lane_dim, p.out, p.out_dtype, &Dim::out, plan.columns * out)) return false;
+  const std::int64_t width = plan.columns * 32, strips = p.rows / columns * divide_up(columns, width), groups = strips * plan.columns;
+  if (groups > kGroups * plan.scanners) return false;
+  plan.levels = std::max(levels_for(p.n_out + kSegment) - 1, 1);  // from level 4 up: level 3 is in registers
+  const std::int64_t slot = kSegment * width * (in * inputs(p.op) + (p.masked() ? bytes(p.mask_dtype) : 0));
+  const std::int64_t carry = plan.levels * 6 * wide_bytes(p) * groups * 32;
+  const auto control = [](int slots) { return divide_up(24 * slots + 16, 128) * 128; };
+  const int most = tuning.slots > 0 ? tuning.slots : 12;
+  plan.slots = 0;
+  while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
+  if (plan.slots == 0) return false;
+  plan.layout = Layout::split_columns;
+  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((64 << 10) / slot), 1, std::max(plan.slots - 2, 1));
+  plan.reducers = std::min(tuning.reducers > 0 ? tuning.reducers : reducers, std::max(plan.slots - plan.flight, 1));
+  plan.storers = std::min(tuning.storers > 0 ? tuning.storers : storers, std::max(plan.slots - plan.flight, 1));
+  plan.copies = device.capability >= 90 ? Copies::bulk : Copies::async;
+  plan.step = 0, plan.aligned = false;
+  plan.warps = 1 + plan.reducers + plan.storers + plan.scanners;
+  plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
+  plan.blocks_per_sm = 1;
+  const std::int64_t tiles = divide_up(p.n_out, kSegment) * strips;
+  plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(tuning.blocks > 0 ? tuning.blocks : device.sms, tiles));
+  plan.workspace_words = kWorkspaceHeader + p.rows * (2 * (p.n / kSegment) + 1) * divide_up(element_bytes(p), 4);
+  plan.reason = "long narrow columns: segments of a strip by ticket through a ring in shared memory, totals from block to block";
+  return true;
+}
+
 Layout choose(const Problem& p, const DeviceInfo& device, const Plan& plan) {
-  if (plan.lane_dim >= 0 || p.n == 0) return Layout::columns;
-  if (p.n_out <= kShortRow) return Layout::short_rows;
-  const std::int64_t capacity = row_capacity(p);
+  if (plan.lane_dim >= 0 || p.n == 0) {
+    // A strip of 64 columns for every second SM at least, or walking columns leaves the device idle.
+    return p.rows < 32 * device.sms && p.n >= 16 * kSegment ? Layout::split_columns : Layout::column_ring;
+  }
+  if (p.n_out <= kShortRow) return Layout::packed_rows;
+  const std::int64_t capacity = row_capacity(p, plan.aligned);
   if (p.n_out <= capacity) return Layout::rows;
   const bool few = p.rows < device.sms;
-  return few || p.n_out >= 2 * capacity ? Layout::split_rows : Layout::rows;
+  return few || p.n_out > (element_bytes(p) <= 4 ? 4 : 2) * capacity ? Layout::split_rows : Layout::rows;
 }
 
 }  // namespace
@@ -183,7 +345,10 @@ Plan make_plan(const Problem& p, const DeviceInfo& real, const Tuning& tuning) {
   plan.bytes_required = plan.bytes_moved = bytes_required(p);
   plan.lane_dim = choose_lane_dim(p);
   plan.halves = half_aligned(p);
-  plan.contiguous = along_axis(p) && !plan.halves;
+  plan.step = plan.halves ? 0 : common_step(p);
+  plan.aligned = rows_aligned(p, plan.step);
+  plan.exclusive = p.kind != Kind::inclusive;
+  plan.total = p.total_dtype != DType::none;
   plan.dims = p.dims <= 2 ? 2 : p.dims <= 6 ? 6 : kMaxDims;
   if (p.rows == 0 || (p.n_out == 0 && p.total_dtype == DType::none)) {
     plan.layout = Layout::none;
@@ -192,10 +357,13 @@ Plan make_plan(const Problem& p, const DeviceInfo& real, const Tuning& tuning) {
   }
   Layout layout = choose(p, device, plan);
   if (tuning.layout > 0 && p.n > 0) layout = static_cast<Layout>(tuning.layout);
-  if (layout == Layout::short_rows && p.n_out > kShortRow) layout = Layout::rows;
-  if (layout != Layout::columns && plan.lane_dim >= 0) plan.lane_dim = -1;  // forced
+  if (layout != Layout::columns && layout != Layout::column_ring && layout != Layout::split_columns) plan.lane_dim = -1;  // forced
   if (layout == Layout::split_rows && !plan_split_rows(p, device, tuning, plan)) layout = Layout::rows;
-  if (layout == Layout::short_rows) plan_short_rows(p, plan);
+  if (layout == Layout::split_columns && !plan_split_columns(p, device, tuning, plan)) layout = Layout::column_ring;
+  if (layout == Layout::column_ring && !plan_column_ring(p, device, tuning, plan)) layout = Layout::columns;
+  if (layout == Layout::packed_rows && (p.n_out > kShortRow || !plan_packed_rows(p, device, plan))) layout = Layout::short_rows;
+  if (layout == Layout::short_rows && p.n_out > kShortRow) layout = Layout::rows;
+  if (layout == Layout::short_rows) plan_short_rows(p, device, plan);
   if (layout == Layout::rows) plan_rows(p, device, tuning, plan);
   if (layout == Layout::columns) plan_columns(p, plan);
   plan.threads = static_cast<std::uint32_t>(plan.warps * 32);
@@ -211,7 +379,10 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
   define("OUT", static_cast<int>(p.out_dtype));
   define("MASK", !p.masked() ? 0 : p.mask_dtype == DType::boolean ? 1 : 2);
   define("HALVES", plan.halves);
-  define("CONTIGUOUS", plan.contiguous);
+  define("STEP", plan.step);
+  define("ALIGNED", plan.aligned);
+  define("EXCLUSIVE", plan.exclusive);
+  define("TOTAL", plan.total);
   define("DIMS", plan.dims);
   define("THREADS", static_cast<int>(plan.threads));
   define("BLOCKS_PER_SM", plan.blocks_per_sm);
@@ -220,13 +391,23 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
     case Layout::columns:
       break;
     case Layout::short_rows:
+    case Layout::packed_rows:
       define("LANES", plan.lanes);
+      break;
+    case Layout::column_ring:
+      define("COLUMNS", plan.columns);
+      define("SLOTS", plan.slots);
+      define("FLIGHT", plan.flight);
+      define("COPIES", static_cast<int>(plan.copies));
       break;
     case Layout::rows:
       define("SEGMENTS", plan.segments);
+      define("WALKS", plan.walks);
       break;
+    case Layout::split_columns:
     case Layout::split_rows:
-      define("CHUNKS", plan.chunks);
+      if (plan.layout == Layout::split_columns) define("COLUMNS", plan.columns);
+      else define("CHUNKS", plan.chunks);
       define("SLOTS", plan.slots);
       define("FLIGHT", plan.flight);
       define("REDUCERS", plan.reducers);
@@ -277,6 +458,12 @@ const char* name(Layout layout) {
       return "split_rows";
     case Layout::columns:
       return "columns";
+    case Layout::column_ring:
+      return "column_ring";
+    case Layout::packed_rows:
+      return "packed_rows";
+    case Layout::split_columns:
+      return "split_columns";
   }
   return "";
 }

@@ -12,11 +12,14 @@
 namespace cumulus::cuda {
 
 enum class Layout : std::uint8_t {
-  none,        // nothing to do: no launch
-  short_rows,  // rows of at most 128 results: several in one warp
-  rows,        // a block for each row, which it holds in registers or walks
-  split_rows,  // long rows cut into tiles: tickets, a ring in shared memory, node totals through memory
-  columns      // threads walk columns along the axis
+  none,          // nothing to do: no launch
+  short_rows,    // rows of at most 128 results: several in one warp
+  rows,          // a block for each row, which it holds in registers or walks
+  split_rows,    // long rows cut into tiles: tickets, a ring in shared memory, node totals through memory
+  columns,       // threads walk columns along the axis, elements come through registers
+  column_ring,   // the same, pieces of rows come through a ring in shared memory
+  packed_rows,   // short rows one behind the other, not aligned: a block's come through shared memory
+  split_columns  // too few columns for the device: the axis is cut as well, as in split_rows
 };
 
 enum class Copies : std::uint8_t { plain, async, bulk };  // how tiles come into shared memory: loads, cp.async (8.0), bulk copies (9.0)
@@ -30,6 +33,7 @@ struct Tuning {
   int chunks = 0;                               // split_rows: of 4096 elements, for each tile
   int slots = 0;                                // split_rows: tiles in the ring
   int flight = 0;                               // split_rows: loads in flight
+  int columns = 0;                              // column_ring: of a thread
   int blocks = 0;                               // split_rows: blocks in the grid; one is enough
   int reducers = 0, storers = 0, scanners = 0;  // split_rows: warps by role
 
@@ -39,12 +43,16 @@ struct Tuning {
 struct Plan {
   Layout layout;
   Copies copies;
-  bool contiguous;                  // along the axis, in steps of one and one direction
+  int step;      // along the axis: 1 or -1; 0 for any other
+  bool aligned;  // rows begin where vectors of four do, lengths are multiples of four
+  bool exclusive, total;
+  bool walks;                       // rows: longer than a tile
   bool halves;                      // complex numbers that are aligned to their parts only
   int lanes;                        // short_rows: lanes of a warp for each row
   int warps, segments;              // rows
   int chunks, slots, flight;        // split_rows: chunks of a tile, tiles in the ring, loads in flight
   int reducers, storers, scanners;  // split_rows: warps by role
+  int columns;                      // column_ring: of a thread
   int lane_dim;                     // columns: index into Problem::dim; -1 for rows
   int levels;                       // of the order from level 3 up
   int dims;                         // capacity of the kernel's argument

@@ -18,20 +18,34 @@ std::map<std::vector<int>, Kernel>& registry() {
 }
 
 std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
-  std::vector<int> key = {static_cast<int>(p.op), static_cast<int>(p.in_dtype), static_cast<int>(p.out_dtype),
-                          !p.masked()                          ? 0
+  std::vector<int> key = {static_cast<int>(p.op),
+                          static_cast<int>(p.in_dtype),
+                          static_cast<int>(p.out_dtype),
+                          !p.masked()                      ? 0
                           : p.mask_dtype == DType::boolean ? 1
                                                            : 2,
-                          plan.halves, static_cast<int>(plan.layout), plan.contiguous};
+                          plan.halves,
+                          static_cast<int>(plan.layout),
+                          plan.step != 0,
+                          plan.aligned};
   switch (plan.layout) {
     case Layout::short_rows:
+    case Layout::packed_rows:
       key.insert(key.end(), {plan.lanes});
       break;
+    case Layout::column_ring:
+      key.insert(key.end(), {plan.columns, plan.warps, plan.slots, plan.flight, static_cast<int>(plan.copies)});
+      break;
     case Layout::rows:
-      key.insert(key.end(), {plan.warps, plan.segments});
+      key.insert(key.end(), {plan.warps, plan.segments, plan.walks});
+      break;
+    case Layout::split_columns:
+      key.insert(key.end(),
+                 {plan.columns, plan.slots, plan.flight, plan.reducers, plan.storers, plan.scanners, static_cast<int>(plan.copies)});
       break;
     case Layout::split_rows:
-      key.insert(key.end(), {plan.chunks, plan.slots, plan.flight, plan.reducers, plan.storers, plan.scanners, static_cast<int>(plan.copies)});
+      key.insert(key.end(),
+                 {plan.chunks, plan.slots, plan.flight, plan.reducers, plan.storers, plan.scanners, static_cast<int>(plan.copies)});
       break;
     default:
       break;
@@ -56,6 +70,18 @@ std::vector<Tuning> tunings(Layout layout) {
     Tuning bulk = t, async = t;
     bulk.chunks = 1, bulk.slots = 4, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2, bulk.scanners = 2;
     async.capability = 80, async.chunks = 2, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1, async.scanners = 3;
+    return {bulk, async};
+  }
+  if (layout == Layout::column_ring) {
+    Tuning bulk = t, async = t;
+    bulk.warps = 4, bulk.slots = 3, bulk.flight = 2;
+    async.capability = 80, async.columns = 1, async.warps = 2, async.slots = 2, async.flight = 1;
+    return {bulk, async};
+  }
+  if (layout == Layout::split_columns) {
+    Tuning bulk = t, async = t;
+    bulk.columns = 1, bulk.slots = 4, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2, bulk.scanners = 2;
+    async.capability = 80, async.columns = 2, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1, async.scanners = 3;
     return {bulk, async};
   }
   return {t};

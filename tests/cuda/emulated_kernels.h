@@ -4,6 +4,7 @@
 #include "cuda/kernels/columns.cuh"
 #include "cuda/kernels/rows.cuh"
 #include "cuda/kernels/short_rows.cuh"
+#include "cuda/kernels/split_columns.cuh"
 #include "cuda/kernels/split_rows.cuh"
 #include "emulated.h"
 
@@ -11,34 +12,57 @@ namespace emulated {
 
 using namespace cumulus::cuda;
 
-template <class S, bool kContiguous>
+template <class S>
 void add_layouts(const std::vector<int>& types) {
+  constexpr bool kContiguous = S::kStep != 0;
   const auto put = [&](Layout layout, std::vector<int> shape, Kernel kernel) {
     std::vector<int> key = types;
-    key.push_back(static_cast<int>(layout));
-    key.push_back(kContiguous);
+    key.insert(key.end(), {static_cast<int>(layout), kContiguous, S::kAligned});
     key.insert(key.end(), shape.begin(), shape.end());
     add(key, kernel);
   };
-  put(Layout::short_rows, {4}, [](const HostArgs& a) { ShortRowsKernel<S, 4, kContiguous, kMaxDims>::run(a, block_threads()); });
-  put(Layout::short_rows, {32}, [](const HostArgs& a) { ShortRowsKernel<S, 32, kContiguous, kMaxDims>::run(a, block_threads()); });
-  put(Layout::rows, {1, 2}, [](const HostArgs& a) { RowsKernel<S, 1, 2, kContiguous, kMaxDims>::run(a); });
-  put(Layout::rows, {8, 8}, [](const HostArgs& a) { RowsKernel<S, 8, 8, kContiguous, kMaxDims>::run(a); });
+  put(Layout::short_rows, {4}, [](const HostArgs& a) { ShortRowsKernel<S, 4, kMaxDims>::run(a, block_threads()); });
+  put(Layout::short_rows, {32}, [](const HostArgs& a) { ShortRowsKernel<S, 32, kMaxDims>::run(a, block_threads()); });
+  put(Layout::rows, {1, 2, false}, [](const HostArgs& a) { RowsKernel<S, 1, 2, false, kMaxDims>::run(a); });
+  put(Layout::rows, {8, 8, true}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims>::run(a); });
+  put(Layout::rows, {8, 8, false}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims>::run(a); });
   // chunks, slots, flight, reducers, storers, scanners, copies
   if constexpr (kContiguous) {
-    put(Layout::split_rows, {1, 4, 2, 1, 2, 2, 2}, [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 2, 2, true, kMaxDims>::run(a); });
-    put(Layout::split_rows, {2, 3, 1, 2, 1, 3, 1}, [](const HostArgs& a) { SplitRowsKernel<S, 2, 3, 1, 2, 1, 3, 1, true, kMaxDims>::run(a); });
+    if constexpr (!S::kAligned) {
+      put(Layout::packed_rows, {4}, [](const HostArgs& a) { PackedRowsKernel<S, 4, 256, kMaxDims>::run(a); });
+      put(Layout::packed_rows, {32}, [](const HostArgs& a) { PackedRowsKernel<S, 32, 256, kMaxDims>::run(a); });
+    }
+    put(Layout::split_rows, {1, 4, 2, 1, 2, 2, 2}, [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 2, 2, kMaxDims>::run(a); });
+    put(Layout::split_rows, {2, 3, 1, 2, 1, 3, 1}, [](const HostArgs& a) { SplitRowsKernel<S, 2, 3, 1, 2, 1, 3, 1, kMaxDims>::run(a); });
   } else {
-    put(Layout::split_rows, {1, 4, 2, 1, 2, 2, 0}, [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 2, 0, false, kMaxDims>::run(a); });
+    put(Layout::split_rows, {1, 4, 2, 1, 2, 2, 0}, [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 2, 0, kMaxDims>::run(a); });
     put(Layout::columns, {}, [](const HostArgs& a) { ColumnsKernel<S, kMaxDims>::run(a, block_threads()); });
+    if constexpr (!S::kHalves) {
+      constexpr int widest = S::In::kBytes > S::Out::kBytes ? S::In::kBytes : S::Out::kBytes, element = sizeof(typename S::Element) / 2,
+                    each = 8 / (widest > element ? widest : element),
+                    columns = each < 1   ? 1
+                              : each > 4 ? 4
+                                         : each;
+      put(Layout::column_ring, {columns, 5, 3, 2, 2},
+          [](const HostArgs& a) { ColumnRingKernel<S, columns, 4, 3, 2, 2, kMaxDims>::run(a); });
+      put(Layout::column_ring, {1, 3, 2, 1, 1}, [](const HostArgs& a) { ColumnRingKernel<S, 1, 2, 2, 1, 1, kMaxDims>::run(a); });
+      // columns, slots, flight, reducers, storers, scanners, copies
+      put(Layout::split_columns, {1, 4, 2, 1, 2, 2, 2},
+          [](const HostArgs& a) { SplitColumnsKernel<S, 1, 4, 2, 1, 2, 2, 2, kMaxDims>::run(a); });
+      if constexpr (columns >= 2)
+        put(Layout::split_columns, {2, 3, 1, 2, 1, 3, 1},
+            [](const HostArgs& a) { SplitColumnsKernel<S, 2, 3, 1, 2, 1, 3, 1, kMaxDims>::run(a); });
+    }
   }
 }
 
+// Kinds and directions are told at run time here.
 template <int op, int in, int out, int mask>
 void add_types() {
-  add_layouts<Scan<op, in, out, mask>, true>({op, in, out, mask, 0});
-  add_layouts<Scan<op, in, out, mask>, false>({op, in, out, mask, 0});
-  if constexpr (in == kC64 || in == kC128) add_layouts<Scan<op, in, out, mask, true>, false>({op, in, out, mask, 1});
+  add_layouts<Scan<op, in, out, mask, Variant<2, false, -1, -1, false>>>({op, in, out, mask, 0});
+  add_layouts<Scan<op, in, out, mask, Variant<2, true, -1, -1, false>>>({op, in, out, mask, 0});
+  add_layouts<Scan<op, in, out, mask, Variant<0, false, -1, -1, false>>>({op, in, out, mask, 0});
+  if constexpr (in == kC64 || in == kC128) add_layouts<Scan<op, in, out, mask, Variant<0, false, -1, -1, true>>>({op, in, out, mask, 1});
 }
 
 // One op's share of emulated.inc.

@@ -120,6 +120,27 @@ CUMULUS_DEVICE Bits<kBytes> load_global(const void* p) {
   }
 }
 
+// Nothing is read unless k < end: then the value is undefined. (Written so that neither zeros nor predicates take registers.)
+template <int kBytes>
+CUMULUS_DEVICE Bits<kBytes> load_global_below(const void* p, int k, int end) {
+  if constexpr (kBytes == 16) {
+    Bits128 v;
+    asm volatile("{ .reg .pred p; setp.lt.s32 p, %3, %4; @p ld.global.v2.u64 {%0, %1}, [%2]; }"
+                 : "=l"(v.low), "=l"(v.high)
+                 : "l"(p), "r"(k), "r"(end));
+    return v;
+  } else if constexpr (kBytes == 8) {
+    u64 v;
+    asm volatile("{ .reg .pred p; setp.lt.s32 p, %2, %3; @p ld.global.u64 %0, [%1]; }" : "=l"(v) : "l"(p), "r"(k), "r"(end));
+    return v;
+  } else {
+    static_assert(kBytes == 4);
+    u32 v;
+    asm volatile("{ .reg .pred p; setp.lt.s32 p, %2, %3; @p ld.global.u32 %0, [%1]; }" : "=r"(v) : "l"(p), "r"(k), "r"(end));
+    return v;
+  }
+}
+
 template <int kBytes>
 CUMULUS_DEVICE void store_global(void* p, Bits<kBytes> v) {
   if constexpr (kBytes == 16) asm volatile("st.global.v2.u64 [%0], {%1, %2};" ::"l"(p), "l"(v.low), "l"(v.high));
@@ -147,7 +168,6 @@ CUMULUS_DEVICE u64 load_relaxed(const u64* p) {
 }
 CUMULUS_DEVICE void store_relaxed(u64* p, u64 v) { asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory"); }
 CUMULUS_DEVICE u64 fetch_add(u64* p, u64 v) { return atomicAdd(p, v); }
-CUMULUS_DEVICE void fence_device() { __threadfence(); }
 CUMULUS_DEVICE void pause() { __nanosleep(20); }
 
 // Flags in shared memory.
@@ -261,8 +281,15 @@ CUMULUS_DEVICE float minimum(float a, float b) {
 
 namespace cumulus::cuda {
 
+// How tiles come into shared memory: loads and stores, cp.async, bulk copies.
+enum CopiesValue { kCopyPlain, kCopyAsync, kCopyBulk };
+
 CUMULUS_DEVICE u32 lane_index() { return thread_index() & 31; }
-CUMULUS_DEVICE u32 warp_index() { return thread_index() >> 5; }
+// Through a shuffle, so that the compiler knows that it is the same in all lanes.
+CUMULUS_DEVICE u32 warp_index() { return shuffle_word(thread_index() >> 5, 0); }
+// A condition that all lanes share, as one that the compiler knows they share: shuffles behind its branches stay cheap.
+CUMULUS_DEVICE bool uniform(bool condition) { return ballot(condition) != 0; }
+CUMULUS_DEVICE bool uniform_all(bool condition) { return ballot(condition) == 0xffffffffu; }
 
 template <class T>
 CUMULUS_DEVICE T shuffle(const T& value, u32 lane) {

@@ -2,22 +2,32 @@
 #include "columns.cuh"
 #include "rows.cuh"
 #include "short_rows.cuh"
+#include "split_columns.cuh"
 #include "split_rows.cuh"
 
 namespace cumulus::cuda {
-using CompiledScan = Scan<CUMULUS_OP, CUMULUS_IN, CUMULUS_OUT, CUMULUS_MASK, CUMULUS_HALVES>;
+using CompiledScan = Scan<CUMULUS_OP, CUMULUS_IN, CUMULUS_OUT, CUMULUS_MASK,
+                          Variant<CUMULUS_STEP, CUMULUS_ALIGNED, CUMULUS_EXCLUSIVE, CUMULUS_TOTAL, CUMULUS_HALVES>>;
 }
 
 extern "C" __global__ void __launch_bounds__(CUMULUS_THREADS, CUMULUS_BLOCKS_PER_SM)
     cumulus_scan_kernel(const __grid_constant__ cumulus::cuda::Args<CUMULUS_DIMS> a) {
   using namespace cumulus::cuda;
 #if CUMULUS_LAYOUT == 1
-  ShortRowsKernel<CompiledScan, CUMULUS_LANES, CUMULUS_CONTIGUOUS, CUMULUS_DIMS>::run(a, CUMULUS_THREADS);
+  ShortRowsKernel<CompiledScan, CUMULUS_LANES, CUMULUS_DIMS>::run(a, CUMULUS_THREADS);
 #elif CUMULUS_LAYOUT == 2
-  RowsKernel<CompiledScan, CUMULUS_THREADS / 32, CUMULUS_SEGMENTS, CUMULUS_CONTIGUOUS, CUMULUS_DIMS>::run(a);
+  RowsKernel<CompiledScan, CUMULUS_THREADS / 32, CUMULUS_SEGMENTS, CUMULUS_WALKS, CUMULUS_DIMS>::run(a);
 #elif CUMULUS_LAYOUT == 3
   SplitRowsKernel<CompiledScan, CUMULUS_CHUNKS, CUMULUS_SLOTS, CUMULUS_FLIGHT, CUMULUS_REDUCERS, CUMULUS_STORERS, CUMULUS_SCANNERS,
-                  CUMULUS_COPIES, CUMULUS_CONTIGUOUS, CUMULUS_DIMS>::run(a);
+                  CUMULUS_COPIES, CUMULUS_DIMS>::run(a);
+#elif CUMULUS_LAYOUT == 7
+  SplitColumnsKernel<CompiledScan, CUMULUS_COLUMNS, CUMULUS_SLOTS, CUMULUS_FLIGHT, CUMULUS_REDUCERS, CUMULUS_STORERS, CUMULUS_SCANNERS,
+                     CUMULUS_COPIES, CUMULUS_DIMS>::run(a);
+#elif CUMULUS_LAYOUT == 6
+  PackedRowsKernel<CompiledScan, CUMULUS_LANES, CUMULUS_THREADS, CUMULUS_DIMS>::run(a);
+#elif CUMULUS_LAYOUT == 5
+  ColumnRingKernel<CompiledScan, CUMULUS_COLUMNS, CUMULUS_THREADS / 32 - 1, CUMULUS_SLOTS, CUMULUS_FLIGHT, CUMULUS_COPIES,
+                   CUMULUS_DIMS>::run(a);
 #else
   ColumnsKernel<CompiledScan, CUMULUS_DIMS>::run(a, CUMULUS_THREADS);
 #endif

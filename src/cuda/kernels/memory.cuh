@@ -115,51 +115,84 @@ CUMULUS_DEVICE void turn(bool backward, const B (&from)[4], B (&to)[4]) {
   for (int i = 0; i < 4; ++i) to[i] = select(backward, from[3 - i], from[i]);
 }
 
+// Four elements as they lie in memory: unpacking waits until they are used, so that loads do not wait for each other.
+template <int kBytes>
+struct PackedQuad {
+  u32 word[kBytes];
+
+  // Undefined unless k < end.
+  CUMULUS_DEVICE void load(const u8* p, int k, int end) {
+    if constexpr (kBytes == 1) {
+      word[0] = load_global_below<4>(p, k, end);
+    } else if constexpr (kBytes == 2) {
+      const u64 v = load_global_below<8>(p, k, end);
+      word[0] = static_cast<u32>(v), word[1] = static_cast<u32>(v >> 32);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kBytes / 4; ++i) {
+        const auto v = to_words(load_global_below<16>(p + 16 * i, k, end));
+#pragma unroll
+        for (int j = 0; j < 4; ++j) word[4 * i + j] = v.word[j];
+      }
+    }
+  }
+  CUMULUS_DEVICE Bits<kBytes> get(int k) const {
+    if constexpr (kBytes == 1) return static_cast<u8>(word[0] >> (8 * k));
+    else if constexpr (kBytes == 2) return static_cast<u16>(word[k / 2] >> (16 * (k % 2)));
+    else if constexpr (kBytes == 4) return word[k];
+    else if constexpr (kBytes == 8) return word[2 * k] | static_cast<u64>(word[2 * k + 1]) << 32;
+    else return {word[4 * k] | static_cast<u64>(word[4 * k + 1]) << 32, word[4 * k + 2] | static_cast<u64>(word[4 * k + 3]) << 32};
+  }
+};
+
 // ---- elements along the axis ----
 
-// Element k is at first[k * step]. kContiguous: step is 1 or -1.
-// kHalves: complex numbers that are aligned to their parts only, read and written in halves.
-template <int kBytes_, bool kContiguous_, bool kHalves = false>
+// Element k is at first[k * step].
+template <int kBytes_, class V>
 struct Run {
-  static_assert(!(kContiguous_ && kHalves));
   static constexpr int kBytes = kBytes_;
-  static constexpr bool kContiguous = kContiguous_;
-  static constexpr int kAligned = 16 / kBytes < 4 ? 16 / kBytes : 4;  // elements to which vectors are aligned
+  static constexpr bool kContiguous = V::kStep != 0, kAligned = V::kAligned, kPhased = kContiguous && !kAligned && kBytes < 16;
+  static constexpr int kVector = 16 / kBytes < 4 ? 16 / kBytes : 4;  // elements to which vectors are aligned
   using B = Bits<kBytes>;
 
   const u8* first;
   i64 step;
 
-  CUMULUS_DEVICE static Run at(const void* p, i64 offset, i64 step) { return {static_cast<const u8*>(p) + offset * kBytes, step}; }
-  CUMULUS_DEVICE Run from(i64 k) const { return {first + k * step * kBytes, step}; }
-  CUMULUS_DEVICE u8* place(i64 k) const { return const_cast<u8*>(first) + k * step * kBytes; }
+  static CUMULUS_DEVICE Run at(const void* p, i64 offset, i64 step) { return {static_cast<const u8*>(p) + offset * kBytes, step}; }
+  CUMULUS_DEVICE bool backward() const { return V::kStep == -1 || (V::kStep == 2 && step < 0); }
+  CUMULUS_DEVICE i64 bytes_to(i64 k) const {
+    if constexpr (V::kStep == 1 || V::kStep == -1) return k * (V::kStep * kBytes);
+    else return k * step * kBytes;
+  }
+  CUMULUS_DEVICE Run from(i64 k) const { return {first + bytes_to(k), step}; }
+  CUMULUS_DEVICE u8* place(i64 k) const { return const_cast<u8*>(first) + bytes_to(k); }
   CUMULUS_DEVICE B load(i64 k) const {
-    if constexpr (kHalves) return load_halves<kBytes>(place(k));
+    if constexpr (V::kHalves) return load_halves<kBytes>(place(k));
     else return load_global<kBytes>(place(k));
   }
   CUMULUS_DEVICE void store(i64 k, B v) const {
-    if constexpr (kHalves) store_halves<kBytes>(place(k), v);
+    if constexpr (V::kHalves) store_halves<kBytes>(place(k), v);
     else store_global<kBytes>(place(k), v);
   }
-  CUMULUS_DEVICE bool backward() const { return step < 0; }
 
   // How far element 0 lies behind the start of the aligned vector that contains it, in scan order.
   CUMULUS_DEVICE int phase() const {
-    if constexpr (kAligned == 1) return 0;
-    const int place = static_cast<int>(reinterpret_cast<u64>(first) / kBytes) & (kAligned - 1);
-    return backward() ? kAligned - 1 - place : place;
+    if constexpr (!kPhased) return 0;
+    const int place = static_cast<int>(reinterpret_cast<u64>(first) / kBytes) & (kVector - 1);
+    return backward() ? kVector - 1 - place : place;
   }
 
   // Elements k .. k + 3, which begin where a vector does.
+  CUMULUS_DEVICE const u8* vector_place(int k) const { return backward() ? first - (k + 3) * kBytes : first + k * kBytes; }
   CUMULUS_DEVICE void load_vector(int k, B (&q)[4]) const {
     B v[4];
-    load_quad<GlobalMemory, kBytes>(backward() ? first - (k + 3) * kBytes : first + k * kBytes, v);
+    load_quad<GlobalMemory, kBytes>(vector_place(k), v);
     turn(backward(), v, q);
   }
   CUMULUS_DEVICE void store_vector(int k, const B (&q)[4]) const {
     B v[4];
     turn(backward(), q, v);
-    store_quad<kBytes>(const_cast<u8*>(backward() ? first - (k + 3) * kBytes : first + k * kBytes), v);
+    store_quad<kBytes>(const_cast<u8*>(vector_place(k)), v);
   }
 };
 
@@ -184,10 +217,10 @@ CUMULUS_DEVICE void take_window(const T (&window)[7], int shift, T (&q)[4]) {
   for (int i = 0; i < 4; ++i) q[i] = select(shift & 1, half[i + 1], half[i]);
 }
 
-// A warp loads kSegments segments: lane l gets quad l of each. The run stands at the warp's first element; of its elements `before` (0 or
-// negative) to `end` - 1 may be read, and what lies outside becomes 0.
+// A warp loads kSegments segments: lane l gets quad l of each. The run stands at the warp's first element; elements from `end` on are not
+// read, and are 0. `first`: the row begins here, so that nothing before may be read either.
 template <int kSegments, class R>
-CUMULUS_DEVICE void load_segments(const R& run, int before, int end, typename R::B (&q)[kSegments][4]) {
+CUMULUS_DEVICE void load_segments(const R& run, bool first, int end, typename R::B (&q)[kSegments][4]) {
   const int lane = static_cast<int>(lane_index());
   if constexpr (!R::kContiguous) {
 #pragma unroll
@@ -202,14 +235,31 @@ CUMULUS_DEVICE void load_segments(const R& run, int before, int end, typename R:
 #pragma unroll
     for (int s = 0; s < kSegments; ++s) {
       const int x = s * kSegment + lane * 4 - phase;
-      if (x >= before && x + 3 < end) {
-        run.load_vector(x, q[s]);
-      } else {
 #pragma unroll
-        for (int k = 0; k < 4; ++k) q[s][k] = x + k >= before && x + k < end ? run.load(x + k) : typename R::B{};
-      }
+      for (int k = 0; k < 4; ++k) q[s][k] = {};
+      if (x + 3 < end && (s > 0 || !first || x >= 0)) run.load_vector(x, q[s]);
     }
-    if (R::kAligned == 1 || phase == 0) return;
+    if constexpr (R::kAligned) return;
+    if (first && lane == 0) {
+#pragma unroll
+      for (int k = 1; k < 4; ++k)
+        if (phase != 0 && k >= phase && k - phase < end) q[0][k] = run.load(k - phase);
+    }
+
+    // At most one vector reaches beyond the end: its lane loads what there is of it.
+    const int cut = (end + phase) % 4, cut_at = end + phase - cut;  // in elements from the first vector on
+    if (cut != 0 && end > 0 && cut_at < kSegments * kSegment) {
+      typename R::B some[4] = {};
+      const bool own = cut_at % kSegment == lane * 4;
+#pragma unroll
+      for (int k = 0; k < 3; ++k)
+        if (own && k < cut && cut_at - phase + k >= 0) some[k] = run.load(cut_at - phase + k);
+#pragma unroll
+      for (int s = 0; s < kSegments; ++s)
+#pragma unroll
+        for (int k = 0; k < 4; ++k) q[s][k] = select(own && cut_at / kSegment == s, some[k], q[s][k]);
+    }
+    if (!R::kPhased || phase == 0) return;
 
     // Lane l holds elements that begin `phase` too early: the rest is in the next lane, or for the last lane in memory.
     typename R::B last[3] = {};
@@ -226,74 +276,129 @@ CUMULUS_DEVICE void load_segments(const R& run, int before, int end, typename R:
 #pragma unroll
       for (int k = 0; k < 3; ++k) {
         const auto next = from_next_lane(q[s][k], s + 1 < kSegments ? q[s + 1 < kSegments ? s + 1 : s][k] : q[s][k]);
-        window[4 + k] = select(s + 1 == kSegments && lane == 31, last[k], next);
+        window[4 + k] = s + 1 < kSegments ? next : select(lane == 31, last[k], next);
       }
       take_window(window, phase, q[s]);
     }
   }
 }
 
+// A warp's segments of one tensor, on their way or there.
+template <int kSegments, class R, bool kAligned = R::kAligned>
+struct Segments {
+  typename R::B q[kSegments][4];
+
+  CUMULUS_DEVICE void load(const R& run, bool first, int end) { load_segments<kSegments>(run, first, end, q); }
+  CUMULUS_DEVICE typename R::B get(int s, int k) const { return q[s][k]; }
+};
+template <int kSegments, class R>
+struct Segments<kSegments, R, true> {
+  PackedQuad<R::kBytes> quad[kSegments];
+  bool backward;
+
+  CUMULUS_DEVICE void load(const R& run, bool, int end) {
+    backward = run.backward();
+    const int x = static_cast<int>(lane_index()) * 4;
+    const u8* own = run.vector_place(x);
+#pragma unroll
+    for (int s = 0; s < kSegments; ++s) quad[s].load(own + run.bytes_to(s * kSegment), s * kSegment, end - x);
+  }
+  CUMULUS_DEVICE typename R::B get(int s, int k) const { return select(backward, quad[s].get(3 - k), quad[s].get(k)); }
+};
+template <class B>
+struct NoSegments {
+  template <class R>
+  CUMULUS_DEVICE void load(const R&, bool, int) {}
+  CUMULUS_DEVICE B get(int, int) const { return {}; }
+};
+
 // Takes a warp's results, segment after segment, and stores them as aligned vectors. Element x of the run may be written if it is in
-// [begin, end); at the two ends, where a vector would hold others' results too, elements go one by one.
+// [0, end); at the two ends, where a vector would hold others' results too, elements go one by one.
 template <class R>
 struct Outlet {
   R run;
-  int begin, end;
-  int phase = 0;
+  int end;
+  int phase;
   typename R::B last[3] = {};  // of the previous segment
+  typename R::B cut[4] = {};   // the lane's vector that reaches beyond the end, if there is one, and where it begins
+  int cut_at;
+  u8* own;  // where the lane's first quad goes
 
-  CUMULUS_DEVICE Outlet(const R& to, int first, int behind) : run(to), begin(first), end(behind) {
-    if constexpr (R::kContiguous) phase = run.phase();
-  }
+  CUMULUS_DEVICE Outlet(const R& to, int behind)
+      : run(to),
+        end(behind),
+        phase(to.phase()),
+        cut_at(behind),
+        own(const_cast<u8*>(to.vector_place(static_cast<int>(lane_index()) * 4))) {}
 
-  CUMULUS_DEVICE void put(int x, const typename R::B (&q)[4]) {
+  // The lanes' quads of the segment that begins at element `segment`; `first` for the warp's first one.
+  CUMULUS_DEVICE void put(int segment, bool first, const typename R::B (&q)[4]) {
+    int x = segment + static_cast<int>(lane_index()) * 4;
     if constexpr (!R::kContiguous) {
       store_each(x, q);
-    } else if (R::kAligned == 1 || phase == 0) {
+    } else if constexpr (R::kAligned) {
+      if (x < end) {
+        typename R::B v[4];
+        turn(run.backward(), q, v);
+        store_quad<R::kBytes>(own + run.bytes_to(segment), v);
+      }
+    } else if constexpr (!R::kPhased) {
       if (x + 3 < end) run.store_vector(x, q);
-      else store_each(x, q);
+      else keep(x, q);
     } else {
-      typename R::B window[7], shifted[4];
+      typename R::B v[4];
 #pragma unroll
-      for (int k = 0; k < 3; ++k) window[k] = from_previous_lane(q[k + 1], last[k]);
+      for (int k = 0; k < 4; ++k) v[k] = q[k];
+      if (phase != 0) {
+        typename R::B window[7];
 #pragma unroll
-      for (int k = 0; k < 4; ++k) window[3 + k] = q[k];
+        for (int k = 0; k < 3; ++k) window[k] = from_previous_lane(q[k + 1], last[k]);
 #pragma unroll
-      for (int k = 0; k < 3; ++k) last[k] = q[k + 1];
-      take_window(window, 3 - phase, shifted);
-      if (x - phase >= begin && x - phase + 3 < end) run.store_vector(x - phase, shifted);
-      else store_each(x - phase, shifted);
+        for (int k = 0; k < 4; ++k) window[3 + k] = q[k];
+#pragma unroll
+        for (int k = 0; k < 3; ++k) last[k] = q[k + 1];
+        take_window(window, 3 - phase, v);
+        x -= phase;
+      }
+      if (x + 3 >= end) keep(x, v);
+      else if (first && x < 0) store_each(x, v);
+      else run.store_vector(x, v);
     }
   }
 
-  // Behind the last segment, which ended before element x: what its last lane still holds.
+  // Behind the last segment, which ended before element x: the vector that was cut, and what the last lane still holds.
   CUMULUS_DEVICE void finish(int x) {
-    if constexpr (R::kContiguous) {
+    if constexpr (R::kContiguous && !R::kAligned) store_each(cut_at, cut);
+    if constexpr (R::kPhased) {
 #pragma unroll
       for (int k = 0; k < 3; ++k) {
-        const int at = x - phase + k;  // last[3 - phase + k]
-        if (lane_index() == 31 && k < phase && at >= begin && at < end) run.store(at, last_of(k));
+        const int at = x - phase + k;
+        const auto v = select(phase == 1, last[2], select(phase == 2, last[k == 0 ? 1 : 2], last[k]));  // last[3 - phase + k]
+        if (lane_index() == 31 && k < phase && at >= 0 && at < end) run.store(at, v);
       }
     }
   }
 
  private:
-  CUMULUS_DEVICE typename R::B last_of(int k) const {
-    return select(phase == 1, last[2], select(phase == 2, last[k == 0 ? 1 : 2], last[k]));
+  CUMULUS_DEVICE void keep(int x, const typename R::B (&q)[4]) {
+    if (x >= end) return;
+    cut_at = x;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) cut[k] = q[k];
   }
   CUMULUS_DEVICE void store_each(int x, const typename R::B (&q)[4]) const {
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      if (x + k >= begin && x + k < end) run.store(x + k, q[k]);
+      if (x + k >= 0 && x + k < end) run.store(x + k, q[k]);
   }
 };
 
 // A scan's tensors along one row.
-template <class S, bool kContiguous>
+template <class S, class V = typename S::Mode>
 struct Row {
-  Run<S::In::kBytes, kContiguous, S::kHalves> in, in2;
-  Run<S::Mask::kBytes, kContiguous, S::kHalves && S::kMask == kMultiply> mask;
-  Run<S::Out::kBytes, kContiguous, S::kHalves> out;
+  Run<S::In::kBytes, V> in, in2;
+  Run<S::Mask::kBytes, V> mask;
+  Run<S::Out::kBytes, V> out;
 
   template <int kDims>
   CUMULUS_DEVICE Row(const Args<kDims>& a, const Offsets& o)
@@ -303,22 +408,30 @@ struct Row {
         out(decltype(out)::at(a.out, o.out, a.out_step)) {}
 };
 
-// kSegments segments of elements from element `first` of the row on, of which `length` are in this tile and `n` in the row.
-template <class S, int kSegments, bool kContiguous>
-CUMULUS_DEVICE void load_elements(const Row<S, kContiguous>& row, i64 first, i64 n, typename S::Element (&v)[kSegments][4]) {
-  typename S::InBits in[kSegments][4], in2[S::kTwoInputs ? kSegments : 1][4];
-  typename S::MaskBits mask[S::kMask != kNoMask ? kSegments : 1][4];
-  const i64 left = n - first;
-  const int before = first == 0 ? 0 : -4;  // vectors may begin before the tile, not before the row
-  const int end = left > kSegments * kSegment ? kSegments * kSegment : left > before ? static_cast<int>(left) : before;
-  load_segments<kSegments>(row.in.from(first), before, end, in);
-  if constexpr (S::kTwoInputs) load_segments<kSegments>(row.in2.from(first), before, end, in2);
-  if constexpr (S::kMask != kNoMask) load_segments<kSegments>(row.mask.from(first), before, end, mask);
+// kSegments segments of elements from element `first` of the row on.
+template <class S, int kSegments>
+struct Elements {
+  using InSegments = Segments<kSegments, decltype(Row<S>::in)>;
+  InSegments in;
+  typename S::template Choose<NoSegments<typename S::InBits>, InSegments, S::kTwoInputs>::type in2;
+  typename S::template Choose<NoSegments<typename S::MaskBits>, Segments<kSegments, decltype(Row<S>::mask)>, S::kMask != kNoMask>::type
+      mask;
+
+  CUMULUS_DEVICE void load(const Row<S>& row, i64 first, i64 n) {
+    const i64 left = n - first;
+    const int end = left > kSegments * kSegment ? kSegments * kSegment : left > 0 ? static_cast<int>(left) : 0;
+    in.load(row.in.from(first), first == 0, end);
+    in2.load(row.in2.from(first), first == 0, end);
+    mask.load(row.mask.from(first), first == 0, end);
+    sync_warp();  // no load may sink below what uses the first ones: all of them have to be under way
+  }
+  // The prefixes of a lane's quad of segment s.
+  CUMULUS_DEVICE void quad(int s, typename S::Element (&v)[4]) const {
 #pragma unroll
-  for (int s = 0; s < kSegments; ++s)
-#pragma unroll
-    for (int k = 0; k < 4; ++k) v[s][k] = S::element(in[s][k], in2[S::kTwoInputs ? s : 0][k], mask[S::kMask != kNoMask ? s : 0][k]);
-}
+    for (int k = 0; k < 4; ++k) v[k] = S::element(in.get(s, k), in2.get(s, k), mask.get(s, k));
+    scan_quad<S>(v);
+  }
+};
 
 // R before a quad and behind each of its elements, from the quad's prefixes (the last one replaced by the halving prefix up to its end).
 // `start`, `next`: R at the segment's two ends. kLanes: of a segment, or of a shorter row that is a segment of its own.

@@ -1,6 +1,7 @@
 // What dtypes and operations are to a kernel: conversions, elements, combine(earlier, later), identities.
 #pragma once
 
+#include "args.h"
 #include "device.cuh"
 
 namespace cumulus::cuda {
@@ -280,10 +281,24 @@ CUMULUS_DEVICE T limit(bool least) {
 
 // ---- operations ----
 
+// Integers wrap, so they are computed without a sign.
+template <class T>
+struct Wrapping {
+  using type = T;
+};
+template <>
+struct Wrapping<int> {
+  using type = u32;
+};
+template <>
+struct Wrapping<i64> {
+  using type = u64;
+};
+
 template <class T>
 CUMULUS_DEVICE T add(const T& a, const T& b) {
   if constexpr (Traits<T>::kComplex) return {a.re + b.re, a.im + b.im};
-  else return a + b;
+  else return static_cast<T>(static_cast<typename Wrapping<T>::type>(a) + static_cast<typename Wrapping<T>::type>(b));
 }
 
 template <class T>
@@ -292,7 +307,7 @@ CUMULUS_DEVICE T multiply(const T& a, const T& b) {
     const auto p = a.re * b.re, q = a.im * b.im, s = a.re * b.im, t = a.im * b.re;
     return {p - q, s + t};
   } else {
-    return a * b;
+    return static_cast<T>(static_cast<typename Wrapping<T>::type>(a) * static_cast<typename Wrapping<T>::type>(b));
   }
 }
 
@@ -314,11 +329,25 @@ CUMULUS_DEVICE T extreme(const T& a, const T& b) {
 enum OpValue { kSum, kProd, kMax, kMin, kRecurrence };
 enum MaskValue { kNoMask, kSelect, kMultiply };
 
+// What a kernel is compiled for besides types; whatever is left open here is a flag at run time.
+//   step       along the axis: 1, -1; 2 for either of the two; 0 for any
+//   aligned    every row begins where a vector of four does, and lengths are multiples of four
+//   exclusive, total  1 or 0; -1 for either
+//   halves     complex numbers that are aligned to their parts only, read and written in halves
+template <int step, bool aligned, int exclusive, int total, bool halves>
+struct Variant {
+  static_assert(step == 0 ? !aligned : !halves);
+  static constexpr int kStep = step;
+  static constexpr bool kAligned = aligned, kHalves = halves;
+  static CUMULUS_DEVICE bool is_exclusive(u32 flags) { return exclusive < 0 ? flags & kExclusive : exclusive != 0; }
+  static CUMULUS_DEVICE bool has_total(u32 flags) { return total < 0 ? flags & kHasTotal : total != 0; }
+};
+
 // One scan's types and arithmetic.
-template <int op, int in_dtype, int out_dtype, int mask, bool halves = false>
-struct Scan {
+template <int op, int in_dtype, int out_dtype, int mask, class V>
+struct Scan : V {
+  using Mode = V;
   static constexpr int kOp = op, kMask = mask;
-  static constexpr bool kHalves = halves;
   static constexpr bool kTwoInputs = op == kRecurrence;
   static constexpr bool kStartsEmpty = op == kRecurrence;  // without an initial value R starts from nothing, which is not combined
   using In = Format<in_dtype>;
@@ -389,7 +418,6 @@ struct Scan {
   static CUMULUS_DEVICE Lane masked(InBits bits, MaskBits mask_bits, Lane outside) {
     Accumulator v = cast<Accumulator>(In::decode(bits));
     if constexpr (mask == kMultiply) {
-      // In lanes, because integers that overflow must wrap.
       return cast<Lane>(cast<Accumulator>(multiply(cast<Lane>(v), cast<Lane>(cast<Accumulator>(Mask::decode(mask_bits))))));
     } else if constexpr (mask == kSelect) {
       return mask_bits ? cast<Lane>(v) : outside;

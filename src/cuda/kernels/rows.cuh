@@ -16,7 +16,8 @@ struct PowerAbove<1> {
   static constexpr int kLog2 = 0, kValue = 1;
 };
 
-template <class S, int kWarps, int kSegments, bool kContiguous, int kDims>
+// kWalks: rows may be longer than a tile.
+template <class S, int kWarps, int kSegments, bool kWalks, int kDims>
 struct RowsKernel {
   using Element = typename S::Element;
   using Wide = typename S::Wide;
@@ -25,6 +26,9 @@ struct RowsKernel {
   static constexpr int kChunks = kTileSegments < 32 ? 1 : kTileSegments / 32;  // of a tile
   static constexpr int kFirst = PowerAbove<kChunks>::kLog2;                    // a tile that is walked is a balanced subtree
   static constexpr int kBatch = kSegments < 8 ? kSegments : 8;                 // segments whose shuffles are interleaved
+  // What is smaller in memory than as elements stays as it came, and is unpacked twice.
+  static constexpr bool kKeep = S::kAligned && S::In::kBytes * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? S::Mask::kBytes : 0) <
+                                                   static_cast<int>(sizeof(Element));
   static constexpr int kTotalsBytes = (kTileSegments * static_cast<int>(sizeof(Element)) + 15) / 16 * 16;
   static_assert(32 % kSegments == 0 && (kTileSegments < 32 || kTileSegments % 32 == 0) && kChunks <= 16);
 
@@ -45,27 +49,34 @@ struct RowsKernel {
     const bool has_start = a.flags & kHasInitial;
     auto* totals = reinterpret_cast<Element*>(shared_memory());
     const Carry<S> carry{reinterpret_cast<Wide*>(shared_memory() + kTotalsBytes), 1, a.levels, has_start};
-    const Row<S, kContiguous> row(a, offsets);
-    if (thread_index() == 0) carry.begin(start_of<S>(a, offsets));
+    const Row<S> row(a, offsets);
+    Wide row_start{};
+    if constexpr (!kWalks) row_start = start_of<S>(a, offsets);
+    else if (thread_index() == 0) carry.begin(start_of<S>(a, offsets));
 
     for (i64 tile = 0, children = 0; tile < a.n_out; tile += kTile, children += kChunks) {
       const i64 first = tile + warp * (kSegments * kSegment);
 
       // ---- quads and segments ----
-      Element v[kSegments][4];
-      load_elements<S, kSegments, kContiguous>(row, first, a.n, v);
+      Elements<S, kSegments> elements;
+      elements.load(row, first, a.n);
+      Element quads[kKeep ? 1 : kSegments][3], ends[kSegments];  // a quad's prefixes, and the segment's up to the quad's end
 #pragma unroll
       for (int batch = 0; batch < kSegments; batch += kBatch) {
         Element t[kBatch];
 #pragma unroll
         for (int i = 0; i < kBatch; ++i) {
-          scan_quad<S>(v[batch + i]);
-          t[i] = v[batch + i][3];
+          Element v[4];
+          elements.quad(batch + i, v);
+          t[i] = v[3];
+#pragma unroll
+          for (int k = 0; k < 3; ++k)
+            if (!kKeep) quads[kKeep ? 0 : batch + i][k] = v[k];
         }
         scan_lanes<S, 32>(t);
 #pragma unroll
         for (int i = 0; i < kBatch; ++i) {
-          v[batch + i][3] = t[i];
+          ends[batch + i] = t[i];
           if (lane == 31) store_shared(totals + warp * kSegments + batch + i, t[i]);
         }
       }
@@ -86,33 +97,44 @@ struct RowsKernel {
       }
       scan_lanes<S, PowerAbove<kChunks>::kValue>(wide);
       const Wide before = shuffle(wide[0], (lane + 31) & 31);
-      const Element start =
-          S::narrow(lane < kChunks ? carry.at(children, kFirst, lane, before) : carry.template advance<false>(children, kFirst, before));
+      Wide chunk_start_wide;
+      if constexpr (kWalks)
+        chunk_start_wide =
+            lane < kChunks ? carry.at(children, kFirst, lane, before) : carry.template advance<false>(children, kFirst, before);
+      else chunk_start_wide = select(lane == 0, row_start, combine_start<S>(has_start || !S::kStartsEmpty, row_start, before));
+      const Element start = S::narrow(chunk_start_wide);
       const Element chunk_start = shuffle(start, own_chunk), next_chunk = shuffle(start, own_chunk + 1);
       const bool has_chunk = carry.has(-1, children + own_chunk);
       const Element segments_before = shuffle(own, (lane + 31) & 31);
-      const Element segment_start = lane == 0 ? chunk_start : combine_start<S>(has_chunk, chunk_start, segments_before);
+      const Element segment_start = select(lane == 0, chunk_start, combine_start<S>(has_chunk, chunk_start, segments_before));
 
       // ---- results ----
-      const bool exclusive = a.flags & kExclusive;
+      const bool exclusive = S::is_exclusive(a.flags);
       const i64 left = a.n_out - first;
       const int end = left > kSegments * kSegment ? kSegments * kSegment : left > 0 ? static_cast<int>(left) : 0;
-      Outlet outlet(row.out.from(first), 0, end);
+      Outlet outlet(row.out.from(first), end);
+      Element here = shuffle(segment_start, own_segment);
 #pragma unroll
       for (int s = 0; s < kSegments; ++s) {
-        const Element here = shuffle(segment_start, own_segment + s);
-        const Element next = own_segment + s + 1 < 32 ? shuffle(segment_start, (own_segment + s + 1) & 31) : next_chunk;
-        const i64 x = first + s * kSegment + lane * 4;
-        Element r[5];
+        Element next = shuffle(segment_start, (own_segment + s + 1) & 31);
+        if (s + 1 == kSegments) next = select(own_segment + s + 1 == 32, next_chunk, next);
+        const int x = s * kSegment + static_cast<int>(lane) * 4;
+        Element v[4], r[5];
         typename S::OutBits q[4];
-        finish_quad<S, 32>(v[s], has_chunk || own_segment + s > 0, here, next, r);
-        encode_quad<S>(r, exclusive, x == 0 && !has_start, q);
-        outlet.put(s * kSegment + static_cast<int>(lane) * 4, q);
-        if (a.flags & kHasTotal) store_total_of_quad<S>(a, offsets, x, r);
+        if constexpr (kKeep) elements.quad(s, v);
+#pragma unroll
+        for (int k = 0; k < 3; ++k)
+          if (!kKeep) v[k] = quads[kKeep ? 0 : s][k];
+        v[3] = ends[s];
+        finish_quad<S, 32>(v, has_chunk || own_segment + s > 0, here, next, r);
+        encode_quad<S>(r, exclusive, s == 0 && first + x == 0 && !has_start, q);
+        outlet.put(s * kSegment, s == 0, q);
+        if (S::has_total(a.flags)) store_total_of_quad<S>(a, offsets, first + x, r);
+        here = next;
       }
       outlet.finish(kSegments * kSegment);
 
-      if (tile + kTile >= a.n_out) break;
+      if (!kWalks || tile + kTile >= a.n_out) break;
       sync();  // the carry has been read by all
       const Wide total = shuffle(wide[0], kChunks - 1);
       if (thread_index() == 0) carry.template advance<true>(children, kFirst, total);

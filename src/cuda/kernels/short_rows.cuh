@@ -1,27 +1,54 @@
 // Rows of at most 128 results: kLanes lanes for each, a lane holds a quad, several rows in one warp.
 #pragma once
 
-#include "memory.cuh"
+#include "stage.cuh"
 
 namespace cumulus::cuda {
 
-template <class S, int kLanes, bool kContiguous, int kDims>
+// A lane's quad of a short row, from what lies in memory to what will: elements x .. x + 3.
+template <class S, int kLanes, int kDims>
+CUMULUS_DEVICE void scan_short_row(const Args<kDims>& a, const Offsets& offsets, int x, bool active, const typename S::InBits (&in)[4],
+                                   const typename S::InBits (&in2)[4], const typename S::MaskBits (&mask)[4], typename S::OutBits (&q)[4]) {
+  using Element = typename S::Element;
+  Element v[4], t[1], r[5];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) v[k] = S::element(in[k], in2[k], mask[k]);
+  scan_quad<S>(v);
+  t[0] = v[3];
+  scan_lanes<S, kLanes>(t);
+  v[3] = t[0];
+
+  const bool has_start = a.flags & kHasInitial;
+  const Element start = S::narrow(start_of<S>(a, offsets));
+  finish_quad<S, kLanes>(v, !S::kStartsEmpty || has_start, start, combine_start<S>(!S::kStartsEmpty || has_start, start, t[0]), r);
+  encode_quad<S>(r, S::is_exclusive(a.flags), x == 0 && !has_start, q);
+  if (active && S::has_total(a.flags)) store_total_of_quad<S>(a, offsets, x, r);
+}
+
+template <class S, int kLanes, int kDims>
 struct ShortRowsKernel {
   using Element = typename S::Element;
 
   template <class R>
   static CUMULUS_DEVICE void load(const R& run, int x, int end, typename R::B (&q)[4]) {
-    if (R::kContiguous && run.phase() == 0 && x + 3 < end) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) q[k] = {};
+    if constexpr (R::kContiguous && !R::kPhased && S::kAligned) {
+      if (x < end) run.load_vector(x, q);
+    } else if (R::kContiguous && run.phase() == 0 && x + 3 < end) {
       run.load_vector(x, q);
     } else {
 #pragma unroll
-      for (int k = 0; k < 4; ++k) q[k] = x + k < end ? run.load(x + k) : typename R::B{};
+      for (int k = 0; k < 4; ++k)
+        if (x + k < end) q[k] = run.load(x + k);
     }
   }
 
   template <class R>
   static CUMULUS_DEVICE void store(const R& run, int x, int end, const typename R::B (&q)[4]) {
-    if (R::kContiguous && run.phase() == 0 && x + 3 < end) {
+    if constexpr (R::kContiguous && !R::kPhased && S::kAligned) {
+      if (x < end) run.store_vector(x, q);
+    } else if (R::kContiguous && run.phase() == 0 && x + 3 < end) {
       run.store_vector(x, q);
     } else {
 #pragma unroll
@@ -37,30 +64,83 @@ struct ShortRowsKernel {
     const int x = static_cast<int>(lane_index() % kLanes) * 4;
     const int n = active ? static_cast<int>(a.n) : 0, n_out = active ? static_cast<int>(a.n_out) : 0;
     const Offsets offsets = offsets_of(a, a.dims, active ? index : 0);
-    const Row<S, kContiguous> row(a, offsets);
+    const Row<S> row(a, offsets);
 
     typename S::InBits in[4], in2[4] = {};
     typename S::MaskBits mask[4] = {};
     load(row.in, x, n, in);
     if constexpr (S::kTwoInputs) load(row.in2, x, n, in2);
     if constexpr (S::kMask != kNoMask) load(row.mask, x, n, mask);
-    Element v[1][4], t[1], r[5];
-#pragma unroll
-    for (int k = 0; k < 4; ++k) v[0][k] = S::element(in[k], in2[k], mask[k]);
-
-    scan_quad<S>(v[0]);
-    t[0] = v[0][3];
-    scan_lanes<S, kLanes>(t);
-    v[0][3] = t[0];
-
-    const bool has_start = a.flags & kHasInitial;
-    const Element start = S::narrow(start_of<S>(a, offsets));
-    finish_quad<S, kLanes>(v[0], !S::kStartsEmpty || has_start, start, combine_start<S>(!S::kStartsEmpty || has_start, start, t[0]), r);
-
     typename S::OutBits q[4];
-    encode_quad<S>(r, a.flags & kExclusive, x == 0 && !has_start, q);
+    scan_short_row<S, kLanes>(a, offsets, x, active, in, in2, mask, q);
     store(row.out, x, n_out, q);
-    if (active && (a.flags & kHasTotal)) store_total_of_quad<S>(a, offsets, x, r);
+  }
+};
+
+// The same for rows that lie one behind the other, but begin anywhere: a block's rows are one piece of memory, which goes through shared
+// memory as vectors in both directions.
+template <class S, int kLanes, int kThreads, int kDims>
+struct PackedRowsKernel {
+  using Element = typename S::Element;
+  static constexpr int kRows = kThreads / kLanes, kMost = kRows * kLanes * 4;
+  using Forward = Variant<1, false, -1, -1, false>;
+  template <int kBytes>
+  using Piece = Stage<Run<kBytes, Forward>, kMost>;
+  using InPiece = Piece<S::In::kBytes>;
+  using OutPiece = Piece<S::Out::kBytes>;
+  using MaskPiece = Piece<S::Mask::kBytes>;
+
+  // The block's rows of a tensor whose rows have n elements; the pointer stands at row 0's first element in scan order.
+  template <class P>
+  static CUMULUS_DEVICE P piece(u8* at, const void* data, i64 step, i64 first_row, i64 n, int rows) {
+    const u8* lowest = static_cast<const u8*>(data) + (first_row * n - (step < 0 ? n - 1 : 0)) * P::kBytes;
+    return {at, {lowest, 1}, rows * static_cast<int>(n)};
+  }
+  // A lane's quad of row `row`: elements x .. x + 3 of n.
+  template <class P>
+  static CUMULUS_DEVICE void read(const P& piece, bool backward, int row, int x, int n, int end, Bits<P::kBytes> (&q)[4]) {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      q[k] = {};
+      if (x + k < end) q[k] = load_shared(piece.place(row * n + (backward ? n - 1 - x - k : x + k)));
+    }
+  }
+  template <class P>
+  static CUMULUS_DEVICE void load(const P& piece) {
+    piece.copy_edges(thread_index(), kThreads);
+    piece.template copy_inner<kCopyPlain>(thread_index(), kThreads, nullptr);
+  }
+
+  static CUMULUS_DEVICE void run(const Args<kDims>& a) {
+    const i64 first_row = static_cast<i64>(block_index()) * kRows, rest = a.rows - first_row;
+    const int rows = rest < kRows ? static_cast<int>(rest) : kRows, row = static_cast<int>(thread_index()) / kLanes;
+    const int x = static_cast<int>(lane_index() % kLanes) * 4, n = static_cast<int>(a.n), n_out = static_cast<int>(a.n_out);
+    const bool active = row < rows, backward = a.out_step < 0;
+    u8* at = shared_memory();
+    const InPiece in = piece<InPiece>(at, a.in, a.in_step, first_row, n, rows);
+    const InPiece in2 = piece<InPiece>(at + InPiece::kSize, a.in2, a.in2_step, first_row, n, rows);
+    const MaskPiece mask = piece<MaskPiece>(at + InPiece::kSize * (S::kTwoInputs ? 2 : 1), a.mask, a.mask_step, first_row, n, rows);
+    const OutPiece out = piece<OutPiece>(at, a.out, a.out_step, first_row, n_out, rows);
+
+    load(in);
+    if constexpr (S::kTwoInputs) load(in2);
+    if constexpr (S::kMask != kNoMask) load(mask);
+    sync_block();
+    typename S::InBits in_bits[4], in2_bits[4] = {};
+    typename S::MaskBits mask_bits[4] = {};
+    const int end = active ? n : 0;
+    read(in, backward, row, x, n, end, in_bits);
+    if constexpr (S::kTwoInputs) read(in2, backward, row, x, n, end, in2_bits);
+    if constexpr (S::kMask != kNoMask) read(mask, backward, row, x, n, end, mask_bits);
+    const Offsets offsets = offsets_of(a, a.dims, active ? first_row + row : 0);
+    typename S::OutBits q[4];
+    scan_short_row<S, kLanes>(a, offsets, x, active, in_bits, in2_bits, mask_bits, q);
+    sync_block();  // everything has been read: results take its place
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      if (active && x + k < n_out) store_shared(out.place(row * n_out + (backward ? n_out - 1 - x - k : x + k)), q[k]);
+    sync_block();
+    out.store(thread_index(), kThreads);
   }
 };
 

@@ -8,117 +8,12 @@
 // is enough. The order: only totals of whole chunks and R at chunks' starts are ever published.
 #pragma once
 
-#include "memory.cuh"
+#include "mail.cuh"
+#include "stage.cuh"
 
 namespace cumulus::cuda {
 
-enum CopiesValue { kCopyPlain, kCopyAsync, kCopyBulk };
-
-// A published element: each of its words carries the launch's tag, so that none is ever torn or stale.
-template <class E>
-struct Mail {
-  static constexpr int kWords = Words<E>::kCount;
-
-  static CUMULUS_DEVICE void publish(u64* at, u32 tag, const E& v) {
-    const auto words = to_words(v);
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) store_relaxed(at + i, static_cast<u64>(tag) << 32 | words.word[i]);
-  }
-  static CUMULUS_DEVICE bool read(const u64* at, u32 tag, E& v) {
-    Words<E> words;
-    bool all = true;
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) {
-      const u64 word = load_relaxed(at + i);
-      all = all && static_cast<u32>(word >> 32) == tag;
-      words.word[i] = static_cast<u32>(word);
-    }
-    v = from_words<E>(words);
-    return all;
-  }
-};
-
-// One tensor's part of a slot: the tile's bytes as they lie in memory, at the same place within 16 bytes. Strided elements in scan order.
-template <class R, int kTile>
-struct Stage {
-  static constexpr int kBytes = R::kBytes;
-  static constexpr bool kContiguous = R::kContiguous;
-  static constexpr int kSize = (kTile * kBytes + 16 + 127) / 128 * 128;
-  static constexpr int kVector = 4 * kBytes < 16 ? 4 * kBytes : 16;
-
-  u8* at;
-  R run;
-  int count, shift;
-
-  CUMULUS_DEVICE Stage(u8* slot, const R& from, int elements) : at(slot), run(from), count(elements), shift(0) {
-    if constexpr (kContiguous) shift = static_cast<int>(reinterpret_cast<u64>(lowest()) & 15);
-  }
-  CUMULUS_DEVICE const u8* lowest() const { return run.backward() ? run.place(count - 1) : run.first; }
-
-  // Bytes from the first to behind the last 16 that lie in the tile altogether.
-  CUMULUS_DEVICE int inner_begin() const { return (16 - shift) & 15; }
-  CUMULUS_DEVICE int inner_end() const {
-    const int end = (shift + count * kBytes) / 16 * 16 - shift;
-    return end < inner_begin() ? inner_begin() : end;
-  }
-
-  // All lanes: whatever cannot be copied in pieces of 16 bytes.
-  CUMULUS_DEVICE void copy_edges() const {
-    if constexpr (kContiguous) {
-      const int head = inner_begin() < count * kBytes ? inner_begin() / kBytes : count, tail = inner_end() / kBytes;
-      for (int k = static_cast<int>(lane_index()); k < head; k += 32) copy_element(k);
-      for (int k = (tail > head ? tail : head) + static_cast<int>(lane_index()); k < count; k += 32) copy_element(k);
-    } else {
-      for (int k = static_cast<int>(lane_index()); k < count; k += 32) store_shared(reinterpret_cast<typename R::B*>(at) + k, run.load(k));
-    }
-  }
-  CUMULUS_DEVICE u32 inner_bytes() const {
-    if constexpr (!kContiguous) return 0;
-    return count * kBytes > inner_begin() ? static_cast<u32>(inner_end() - inner_begin()) : 0;
-  }
-  template <int kCopies>
-  CUMULUS_DEVICE void copy_inner(Barrier* full) const {
-    const u8* from = lowest() + inner_begin();
-    u8* to = at + shift + inner_begin();
-    if constexpr (kCopies == kCopyBulk) {
-      if (lane_index() == 0 && inner_bytes() > 0) bulk_load(to, from, inner_bytes(), full);
-    } else {
-      for (u32 b = lane_index() * 16; b < inner_bytes(); b += 32 * 16) {
-        if constexpr (kCopies == kCopyAsync) async_load16(to + b, from + b);
-        else store_shared(reinterpret_cast<Bits128*>(to + b), load_global<16>(from + b));
-      }
-    }
-  }
-
-  // Elements x .. x + 3 of the tile; 0 behind its end.
-  CUMULUS_DEVICE void read(int x, typename R::B (&q)[4]) const {
-    const bool backward = kContiguous && run.backward();
-    if (x + 3 < count) {
-      typename R::B v[4];
-      const u8* p = at + shift + (backward ? count - 4 - x : x) * kBytes;
-      if ((shift + (backward ? count * kBytes : 0)) % kVector == 0) {
-        load_quad<SharedMemory, kBytes>(p, v);
-      } else {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) v[k] = load_shared(reinterpret_cast<const typename R::B*>(p) + k);
-      }
-      turn(backward, v, q);
-    } else {
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-        q[k] = x + k < count ? load_shared(reinterpret_cast<const typename R::B*>(at + shift) + (backward ? count - 1 - x - k : x + k))
-                             : typename R::B{};
-    }
-  }
-
- private:
-  CUMULUS_DEVICE void copy_element(int k) const {
-    store_shared(reinterpret_cast<typename R::B*>(at + shift) + k, load_global<kBytes>(lowest() + k * kBytes));
-  }
-};
-
-template <class S, int kChunks, int kSlots, int kFlight, int kReducers, int kStorers, int kScanners, int kCopies, bool kContiguous,
-          int kDims>
+template <class S, int kChunks, int kSlots, int kFlight, int kReducers, int kStorers, int kScanners, int kCopies, int kDims>
 struct SplitRowsKernel {
   using Element = typename S::Element;
   using Wide = typename S::Wide;
@@ -127,18 +22,19 @@ struct SplitRowsKernel {
   // A warp that waits for tile i has to know that tile i - kSlots came, or it would mistake the barrier's last phase for the next one. It
   // has handled tile i - kStorers, so that tile i - kStorers - kFlight and all before it have come.
   static_assert((kReducers == 1 || kReducers + kFlight <= kSlots) && (kStorers == 1 || kStorers + kFlight <= kSlots));
-  using InStage = Stage<decltype(Row<S, kContiguous>::in), kTile>;
-  using MaskStage = Stage<decltype(Row<S, kContiguous>::mask), kTile>;
-  static constexpr int kSlotBytes = InStage::kSize * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? MaskStage::kSize : 0);
+  using InStage = Stage<decltype(Row<S>::in), kTile>;
+  using MaskStage = Stage<decltype(Row<S>::mask), kTile>;
+  static constexpr int kDataBytes = InStage::kSize * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? MaskStage::kSize : 0);
+  static constexpr int kSlotBytes = kDataBytes + kChunks * 32 * static_cast<int>(sizeof(Element));  // prefixes of segments come behind
   static constexpr int kBatches = 64;  // of 32 chunks, whose totals the scanners keep
   static constexpr int kGroups = 8;    // of 32 batches
 
   // ---- shared memory ----
 
   struct Control {
-    Barrier full[kSlots], empty[kSlots];
+    Barrier full[kSlots], reduced[kSlots], empty[kSlots];
     i64 tile[kSlots];
-    u32 epoch, rank, last;
+    LaunchState launch;
     u32 current[kScanners];    // the job that each scanner is at
     u32 batch_flag[kBatches];  // job + 1 when its total is there
     u32 group_flag[kGroups];   // group + 1 when R at its start is there
@@ -173,7 +69,7 @@ struct SplitRowsKernel {
     i64 row, first;
     int count;  // elements that are read
     Offsets offsets;
-    Row<S, kContiguous> tensors;
+    Row<S> tensors;
 
     CUMULUS_DEVICE Tile(const SplitRowsKernel& k, i64 tile)
         : row(tile / k.tiles_per_row),
@@ -190,6 +86,9 @@ struct SplitRowsKernel {
     }
   };
   CUMULUS_DEVICE u8* slot_at(int slot) const { return ring + slot * kSlotBytes; }
+  CUMULUS_DEVICE Element* prefixes(int slot, int chunk) const {
+    return reinterpret_cast<Element*>(slot_at(slot) + kDataBytes) + chunk * 32;
+  }
 
   // Quads of kCount segments, which begin at element x of the tile; a lane's own.
   template <int kCount>
@@ -242,13 +141,13 @@ struct SplitRowsKernel {
     const InStage in = t.in(at), in2 = t.in2(at);
     const MaskStage mask = t.mask(at);
     u32 bytes = in.inner_bytes();
-    in.copy_edges();
-    if constexpr (S::kTwoInputs) in2.copy_edges(), bytes += in2.inner_bytes();
-    if constexpr (S::kMask != kNoMask) mask.copy_edges(), bytes += mask.inner_bytes();
+    in.copy_edges(lane_index(), 32);
+    if constexpr (S::kTwoInputs) in2.copy_edges(lane_index(), 32), bytes += in2.inner_bytes();
+    if constexpr (S::kMask != kNoMask) mask.copy_edges(lane_index(), 32), bytes += mask.inner_bytes();
     if constexpr (kCopies == kCopyBulk) arrive(full, bytes);
-    in.template copy_inner<kCopies>(full);
-    if constexpr (S::kTwoInputs) in2.template copy_inner<kCopies>(full);
-    if constexpr (S::kMask != kNoMask) mask.template copy_inner<kCopies>(full);
+    in.template copy_inner<kCopies>(lane_index(), 32, full);
+    if constexpr (S::kTwoInputs) in2.template copy_inner<kCopies>(lane_index(), 32, full);
+    if constexpr (S::kMask != kNoMask) mask.template copy_inner<kCopies>(lane_index(), 32, full);
     if constexpr (kCopies != kCopyBulk) arrive(full, 0);
   }
   // Lane 0 for what ordinary stores have written; with cp.async each lane for its own copies too.
@@ -272,20 +171,25 @@ struct SplitRowsKernel {
       const int slot = static_cast<int>(i % kSlots);
       barrier_wait(&control.full[slot], static_cast<u32>(i / kSlots) & 1);
       const i64 tile = load_shared(&control.tile[slot]);
-      if (tile < 0) return;
+      if (uniform(tile < 0)) return;
       const Tile t(*this, tile);
-      for (int c = 0; c < kChunks && (c + 1) * kChunk <= t.count; ++c) {
-        const Element total = chunk_total(t, slot_at(slot), c * kChunk);
-        if (lane_index() == 0) Letter::publish(total_words(t.row, t.first / kChunk + c), tag, total);
+      for (int c = 0; c < kChunks && t.first + c * kChunk < a.n_out; ++c) {
+        const Element prefix = segment_prefixes(t, slot_at(slot), c * kChunk);
+        store_shared(prefixes(slot, c) + lane_index(), prefix);
+        if ((c + 1) * kChunk <= t.count && lane_index() == 31) Letter::publish(total_words(t.row, t.first / kChunk + c), tag, prefix);
       }
       sync_warp();
-      if (lane_index() == 0) barrier_arrive(&control.empty[slot]);
+      if (lane_index() == 0) {
+        barrier_arrive(&control.reduced[slot]);
+        barrier_arrive(&control.empty[slot]);
+      }
     }
   }
 
-  CUMULUS_DEVICE Element chunk_total(const Tile& t, u8* slot, int x) const {
-    constexpr int kBatch = 8;
-    Element segments{};  // lane s: segment s
+  // Lane s: the prefix of the chunk's first s + 1 segments.
+  CUMULUS_DEVICE Element segment_prefixes(const Tile& t, u8* slot, int x) const {
+    constexpr int kBatch = sizeof(Element) <= 4 ? 8 : sizeof(Element) <= 8 ? 4 : 2;
+    Element segments[1] = {};
 #pragma unroll 1
     for (int s = 0; s < 32; s += kBatch) {
       Element v[kBatch][4];
@@ -297,12 +201,11 @@ struct SplitRowsKernel {
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
         const Element total = shuffle(v[i][3], 0);
-        if (static_cast<int>(lane_index()) == s + i) segments = total;
+        if (static_cast<int>(lane_index()) == s + i) segments[0] = total;
       }
     }
-#pragma unroll
-    for (u32 step = 1; step < 32; step *= 2) segments = S::combine(segments, shuffle(segments, (lane_index() + step) & 31));
-    return segments;
+    scan_lanes<S, 32>(segments);
+    return segments[0];
   }
 
   // ---- scanners: a job is a batch of 32 chunks of a row, lane = chunk ----
@@ -412,11 +315,12 @@ struct SplitRowsKernel {
       const int slot = static_cast<int>(i % kSlots);
       barrier_wait(&control.full[slot], static_cast<u32>(i / kSlots) & 1);
       const i64 tile = load_shared(&control.tile[slot]);
-      if (tile < 0) return;
+      if (uniform(tile < 0)) return;
       const Tile t(*this, tile);
+      barrier_wait(&control.reduced[slot], static_cast<u32>(i / kSlots) & 1);
       const Element start = wait_for_starts(t);
       for (int c = 0; c < kChunks && t.first + c * kChunk < a.n_out; ++c)
-        store_chunk(t, slot_at(slot), c, shuffle(start, static_cast<u32>(c)), shuffle(start, static_cast<u32>(c) + 1));
+        store_chunk(t, slot, c, shuffle(start, static_cast<u32>(c)), shuffle(start, static_cast<u32>(c) + 1));
       sync_warp();
       if (lane_index() == 0) barrier_arrive(&control.empty[slot]);
     }
@@ -434,34 +338,36 @@ struct SplitRowsKernel {
     }
   }
 
-  CUMULUS_DEVICE void store_chunk(const Tile& t, u8* slot, int chunk, const Element& chunk_start, const Element& next_chunk) const {
-    constexpr int kBatch = 4;
-    const bool exclusive = a.flags & kExclusive, no_initial = !(a.flags & kHasInitial);
+  CUMULUS_DEVICE void store_chunk(const Tile& t, int slot, int chunk, const Element& chunk_start, const Element& next_chunk) const {
+    constexpr int kBatch = sizeof(Element) <= 4 ? 4 : sizeof(Element) <= 8 ? 2 : 1;
+    const u32 lane = lane_index();
+    const bool exclusive = S::is_exclusive(a.flags), no_initial = !(a.flags & kHasInitial);
     const i64 first = t.first + chunk * kChunk, left = a.n_out - first;
     const int end = left > kChunk ? kChunk : static_cast<int>(left);
     const bool has_chunk = has_start() || first > 0;
-    Outlet outlet(t.tensors.out.from(first), 0, end);
-    Counter<S, Element> segments{};
+    const Element before = load_shared(prefixes(slot, chunk) + ((lane + 31) & 31));
+    const Element segment_start = select(lane == 0, chunk_start, combine_start<S>(has_chunk, chunk_start, before));
+    Outlet outlet(t.tensors.out.from(first), end);
     Element here = chunk_start;
 #pragma unroll 1
     for (int s = 0; s < 32 && s * kSegment < end; s += kBatch) {
       Element v[kBatch][4], total[kBatch];
-      read(t, slot, chunk * kChunk + s * kSegment, v);
+      read(t, slot_at(slot), chunk * kChunk + s * kSegment, v);
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) total[i] = v[i][3];
       scan_lanes<S, 32>(total);
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
         v[i][3] = total[i];
-        const Element prefix = segments.advance(static_cast<u32>(s + i), shuffle(total[i], 31));
-        const Element next = s + i < 31 ? combine_start<S>(has_chunk, chunk_start, prefix) : next_chunk;
-        const int x = (s + i) * kSegment + static_cast<int>(lane_index()) * 4;
+        Element next = shuffle(segment_start, static_cast<u32>(s + i + 1) & 31);
+        if (i + 1 == kBatch) next = select(s + kBatch == 32, next_chunk, next);
+        const int x = (s + i) * kSegment + static_cast<int>(lane) * 4;
         Element r[5];
         typename S::OutBits q[4];
         finish_quad<S, 32>(v[i], has_chunk || s + i > 0, here, next, r);
         encode_quad<S>(r, exclusive, first + x == 0 && no_initial, q);
-        outlet.put(x, q);
-        if (a.flags & kHasTotal) store_total_of_quad<S>(a, t.offsets, first + x, r);
+        outlet.put((s + i) * kSegment, s + i == 0, q);
+        if (S::has_total(a.flags)) store_total_of_quad<S>(a, t.offsets, first + x, r);
         here = next;
       }
     }
@@ -477,8 +383,9 @@ struct SplitRowsKernel {
     if (warp == 0) k.load();
     else if (warp <= kReducers) k.reduce(warp - 1);
     else if (warp <= kReducers + kStorers) k.store(warp - 1 - kReducers);
-    else if (load_shared(&k.control.rank) == 0) k.scan(static_cast<u32>(warp - 1 - kReducers - kStorers), k.ring + kSlots * kSlotBytes);
-    k.end();
+    else if (load_shared(&k.control.launch.rank) == 0)
+      k.scan(static_cast<u32>(warp - 1 - kReducers - kStorers), k.ring + kSlots * kSlotBytes);
+    end_launch(a, k.control.launch, k.tag);
   }
 
   CUMULUS_DEVICE void begin() {
@@ -486,38 +393,15 @@ struct SplitRowsKernel {
     if (thread == 0) {
       for (int i = 0; i < kSlots; ++i) {
         barrier_init(&control.full[i], kFullCount);
+        barrier_init(&control.reduced[i], 1);
         barrier_init(&control.empty[i], 2);
       }
-      barrier_init_done();
-      store_shared(&control.epoch, static_cast<u32>(load_relaxed(a.workspace + kEpoch)));
-      store_shared(&control.rank, static_cast<u32>(fetch_add(a.workspace + kArrived, 1)));
       store_shared(&control.groups_done, 0u);
     }
     if (thread < kBatches) store_shared(&control.batch_flag[thread], 0u);
     if (thread < kGroups) store_shared(&control.group_flag[thread], 0u);
     if (thread < kScanners) store_shared(&control.current[thread], thread);
-    sync_block();
-    tag = load_shared(&control.epoch) + 1;
-  }
-
-  // The last block to end leaves the workspace as the next launch wants it.
-  CUMULUS_DEVICE void end() {
-    sync_block();
-    if (thread_index() == 0) {
-      const u64 done = fetch_add(a.workspace + kDone, 1);
-      const bool last = done + 1 == block_count();
-      if (last) {
-        store_relaxed(a.workspace + kTicket, 0);
-        store_relaxed(a.workspace + kArrived, 0);
-        store_relaxed(a.workspace + kDone, 0);
-        store_relaxed(a.workspace + kEpoch, tag == 0xffffffffu ? 0 : tag);
-      }
-      store_shared(&control.last, static_cast<u32>(last));
-    }
-    if (tag != 0xffffffffu) return;
-    sync_block();  // the epoch has come round: no old word may be taken for a new one
-    if (load_shared(&control.last))
-      for (i64 i = kWorkspaceHeader + thread_index(); i < a.workspace_words; i += block_threads()) store_relaxed(a.workspace + i, 0);
+    tag = begin_launch(a, control.launch);
   }
 };
 

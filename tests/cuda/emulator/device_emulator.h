@@ -25,6 +25,13 @@ Bits<kBytes> load_global(const void* p) {
   return v;
 }
 template <int kBytes>
+Bits<kBytes> load_global_below(const void* p, int k, int end) {
+  if (k < end) return load_global<kBytes>(p);
+  Bits<kBytes> undefined;
+  std::memset(&undefined, 0xa5, kBytes);
+  return undefined;
+}
+template <int kBytes>
 void store_global(void* p, Bits<kBytes> v) {
   emulator::check_global(p, kBytes, true);
   std::memcpy(p, &v, kBytes);
@@ -50,7 +57,6 @@ inline u64 fetch_add(u64* p, u64 v) {
   store_relaxed(p, before + v);
   return before;
 }
-inline void fence_device() {}
 inline void pause() { emulator::pause(); }
 
 inline u32 load_acquire_shared(const u32* p) {

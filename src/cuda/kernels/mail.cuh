@@ -1,0 +1,69 @@
+// What blocks of one launch tell each other: words {epoch, value}, and the counters at the workspace's start.
+#pragma once
+
+#include "memory.cuh"
+
+namespace cumulus::cuda {
+
+// A published element: each of its words carries the launch's tag, so that none is ever torn or stale.
+template <class E>
+struct Mail {
+  static constexpr int kWords = Words<E>::kCount;
+
+  static CUMULUS_DEVICE void publish(u64* at, u32 tag, const E& v) {
+    const auto words = to_words(v);
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) store_relaxed(at + i, static_cast<u64>(tag) << 32 | words.word[i]);
+  }
+  static CUMULUS_DEVICE bool read(const u64* at, u32 tag, E& v) {
+    Words<E> words;
+    bool all = true;
+#pragma unroll
+    for (int i = 0; i < kWords; ++i) {
+      const u64 word = load_relaxed(at + i);
+      all = all && static_cast<u32>(word >> 32) == tag;
+      words.word[i] = static_cast<u32>(word);
+    }
+    v = from_words<E>(words);
+    return all;
+  }
+};
+
+// In shared memory.
+struct LaunchState {
+  u32 epoch, rank, last;  // rank: the block is the rank-th that runs
+};
+
+// Every thread of every block, once: the launch's tag. Whatever was written to shared memory before is there for all after.
+template <int kDims>
+CUMULUS_DEVICE u32 begin_launch(const Args<kDims>& a, LaunchState& state) {
+  if (thread_index() == 0) {
+    barrier_init_done();
+    store_shared(&state.epoch, static_cast<u32>(load_relaxed(a.workspace + kEpoch)));
+    store_shared(&state.rank, static_cast<u32>(fetch_add(a.workspace + kArrived, 1)));
+  }
+  sync_block();
+  return load_shared(&state.epoch) + 1;
+}
+
+// Every thread of every block, at its end: the last block leaves the workspace as the next launch wants it.
+template <int kDims>
+CUMULUS_DEVICE void end_launch(const Args<kDims>& a, LaunchState& state, u32 tag) {
+  sync_block();
+  if (thread_index() == 0) {
+    const bool last = fetch_add(a.workspace + kDone, 1) + 1 == block_count();
+    if (last) {
+      store_relaxed(a.workspace + kTicket, 0);
+      store_relaxed(a.workspace + kArrived, 0);
+      store_relaxed(a.workspace + kDone, 0);
+      store_relaxed(a.workspace + kEpoch, tag == 0xffffffffu ? 0 : tag);
+    }
+    store_shared(&state.last, static_cast<u32>(last));
+  }
+  if (tag != 0xffffffffu) return;
+  sync_block();  // the epoch has come round: no old word may be taken for a new one
+  if (load_shared(&state.last))
+    for (i64 i = kWorkspaceHeader + thread_index(); i < a.workspace_words; i += block_threads()) store_relaxed(a.workspace + i, 0);
+}
+
+}  // namespace cumulus::cuda

@@ -1,0 +1,283 @@
+// The emulator finds what it is there for: one small kernel with a planted defect for each finding, and its right twin that passes.
+#include "emulator/emulator.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <numeric>
+
+#include "cuda/kernels/device.cuh"
+
+namespace {
+
+using namespace cumulus::cuda;
+
+using Findings = std::vector<std::string>;
+
+// Runs the kernel under a few schedules, and gives all findings.
+Findings run(const std::function<void()>& kernel, emulator::Launch launch = {}) {
+  if (launch.shared == 0) launch.shared = 4096;
+  Findings all;
+  for (launch.seed = 1; launch.seed <= 20; ++launch.seed)
+    for (const std::string& finding : emulator::launch(launch, kernel)) all.push_back(finding);
+  return all;
+}
+
+bool has(const Findings& findings, const std::string& words) {
+  return std::any_of(findings.begin(), findings.end(), [&](const std::string& f) { return f.find(words) != std::string::npos; });
+}
+
+u32* words() { return reinterpret_cast<u32*>(shared_memory()); }
+emulator::Launch threads(u32 count, u32 blocks = 1) {
+  emulator::Launch launch;
+  launch.threads = count, launch.blocks = blocks;
+  return launch;
+}
+
+TEST(Emulator, ShufflesAndBallotsPassValues) {
+  std::array<u32, 32> out{};
+  emulator::Launch launch = threads(32);
+  launch.memory = {{out.data(), sizeof out, true}};
+  const auto findings = run(
+      [&] {
+        const u32 lane = lane_index();
+        const u32 v = shuffle(lane * 10, (lane + 1) & 31);
+        store_global<4>(&out[lane], v + ballot(lane % 2 == 0) / 0x55555555u);
+      },
+      launch);
+  EXPECT_EQ(findings, Findings{});
+  for (u32 lane = 0; lane < 32; ++lane) EXPECT_EQ(out[lane], (lane + 1) % 32 * 10 + 1);
+}
+
+TEST(Emulator, BlocksRunInAnyOrder) {
+  std::vector<u32> first;
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    std::vector<u32> order;
+    emulator::Launch launch = threads(32, 4);
+    launch.seed = seed, launch.resident = 1;
+    emulator::launch(launch, [&] {
+      if (lane_index() == 0) order.push_back(block_index());
+    });
+    ASSERT_EQ(order.size(), 4u);
+    first.push_back(order[0]);
+  }
+  std::sort(first.begin(), first.end());
+  EXPECT_EQ(std::unique(first.begin(), first.end()) - first.begin(), 4) << "every block is the first one under some seed";
+}
+
+// ---- memory ----
+
+TEST(Emulator, FindsGlobalMemoryOutOfBounds) {
+  std::array<u32, 33> memory{};
+  for (u32 length : {32u, 31u}) {
+    emulator::Launch launch = threads(32);
+    launch.memory = {{memory.data(), length * 4, true}};
+    EXPECT_EQ(has(run([&] { load_global<4>(&memory[lane_index()]); }, launch), "out of bounds: a read of global"), length == 31);
+    EXPECT_EQ(has(run([&] { store_global<4>(&memory[lane_index()], 1); }, launch), "out of bounds: a write to global"), length == 31);
+  }
+}
+
+TEST(Emulator, FindsWritesToInputs) {
+  std::array<u32, 32> memory{};
+  emulator::Launch launch = threads(32);
+  launch.memory = {{memory.data(), sizeof memory, false}};
+  EXPECT_TRUE(has(run([&] { store_global<4>(&memory[lane_index()], 1); }, launch), "only read"));
+}
+
+TEST(Emulator, FindsMisalignedVectors) {
+  alignas(16) std::array<u32, 8> memory{};
+  emulator::Launch launch = threads(32);
+  launch.memory = {{memory.data(), sizeof memory, false}};
+  EXPECT_TRUE(has(run([&] { load_global<16>(&memory[1]); }, launch), "not aligned"));
+  EXPECT_EQ(run([&] { load_global<16>(&memory[4]); }, launch), Findings{});
+}
+
+TEST(Emulator, FindsSharedMemoryOutOfBounds) {
+  for (u32 place : {1023u, 1024u})
+    EXPECT_EQ(has(run([&] {
+                    if (thread_index() == 0) store_shared(words() + place, 1u);
+                  }),
+                  "out of bounds: a write to shared"),
+              place == 1024);
+}
+
+TEST(Emulator, FindsReadsOfSharedMemoryThatNobodyWrote) {
+  EXPECT_TRUE(has(run([] { load_shared(words() + lane_index()); }), "nobody wrote"));
+}
+
+// ---- order ----
+
+TEST(Emulator, FindsAMissingBlockBarrier) {
+  for (bool barrier : {true, false}) {
+    const auto findings = run(
+        [&] {
+          store_shared(words() + thread_index(), 1u);
+          if (barrier) sync_block();
+          load_shared(words() + (thread_index() + 32) % 64);
+        },
+        threads(64));
+    EXPECT_EQ(has(findings, "race") || has(findings, "nobody wrote"), !barrier);
+  }
+}
+
+TEST(Emulator, FindsAMissingWarpBarrier) {
+  for (bool barrier : {true, false}) {
+    const auto findings = run([&] {
+      store_shared(words() + lane_index(), 1u);
+      if (barrier) sync_warp();
+      else ballot(true);  // meets, but orders no memory
+      load_shared(words() + (lane_index() + 1) % 32);
+    });
+    EXPECT_EQ(has(findings, "read without order"), !barrier);
+  }
+}
+
+TEST(Emulator, FindsWritesThatComeTooEarly) {
+  for (bool barrier : {true, false}) {
+    const auto findings = run([&] {
+      store_shared(words() + lane_index(), 1u);
+      sync_warp();
+      load_shared(words() + (lane_index() + 1) % 32);
+      if (barrier) sync_warp();
+      store_shared(words() + lane_index(), 2u);
+    });
+    EXPECT_EQ(has(findings, "may still be read"), !barrier);
+  }
+}
+
+TEST(Emulator, FindsTwoWritersOfOnePlace) {
+  EXPECT_TRUE(has(run([] { store_shared(words(), thread_index()); }, threads(64)), "two writes"));
+}
+
+TEST(Emulator, FlagsOrderWhatCameBefore) {
+  for (bool flag : {true, false}) {
+    const auto findings = run(
+        [&] {
+          u32* ready = words() + 64;
+          if (thread_index() == 0) store_shared(ready, 0u);
+          sync_block();
+          if (thread_index() == 0) {
+            store_shared(words(), 7u);
+            store_release_shared(ready, 1);
+          } else if (thread_index() == 32) {
+            while (flag && load_acquire_shared(ready) == 0) cumulus::cuda::pause();
+            load_shared(words());
+          }
+        },
+        threads(64));
+    EXPECT_EQ(has(findings, "read without order") || has(findings, "nobody wrote"), !flag);
+  }
+}
+
+// ---- barriers and asynchronous copies ----
+
+struct Ring {
+  Barrier full;
+  alignas(16) u8 data[512];
+};
+
+// One thread copies, all read: with the barrier, or without waiting for it.
+Findings copy_and_read(bool wait, bool bulk) {
+  alignas(16) static std::array<u8, 512> memory;
+  std::iota(memory.begin(), memory.end(), u8{0});
+  emulator::Launch launch = threads(64);
+  launch.memory = {{memory.data(), memory.size(), false}};
+  bool right = true;
+  auto findings = run(
+      [&] {
+        Ring& ring = *reinterpret_cast<Ring*>(shared_memory());
+        if (thread_index() == 0) barrier_init(&ring.full, 1);
+        sync_block();
+        if (thread_index() == 0 && bulk) {
+          barrier_arrive_expect(&ring.full, 512);
+          bulk_load(ring.data, memory.data(), 512, &ring.full);
+        } else if (thread_index() == 0) {
+          for (int i = 0; i < 512; i += 16) async_load16(ring.data + i, memory.data() + i);
+          async_arrive(&ring.full);
+        }
+        if (wait) barrier_wait(&ring.full, 0);
+        for (u32 i = thread_index(); i < 512; i += 64)
+          if (load_shared(ring.data + i) != static_cast<u8>(i)) right = false;
+        barrier_wait(&ring.full, 0);
+      },
+      launch);
+  if (!right) findings.push_back("wrong values");
+  return findings;
+}
+
+TEST(Emulator, CopiesComeLateAndTheirBarrierTellsWhen) {
+  for (bool bulk : {true, false}) {
+    EXPECT_EQ(copy_and_read(true, bulk), Findings{});
+    const auto findings = copy_and_read(false, bulk);
+    EXPECT_TRUE(has(findings, "wrong values")) << "a copy is not there at once";
+    EXPECT_TRUE(has(findings, "read without order") || has(findings, "nobody wrote"));
+  }
+}
+
+TEST(Emulator, FindsCopiesThatOutliveTheirBlock) {
+  alignas(16) static std::array<u8, 64> memory{};
+  emulator::Launch launch = threads(32);
+  launch.memory = {{memory.data(), memory.size(), false}};
+  EXPECT_TRUE(has(run(
+                      [&] {
+                        Ring& ring = *reinterpret_cast<Ring*>(shared_memory());
+                        if (lane_index() != 0) return;
+                        barrier_init(&ring.full, 1);
+                        barrier_arrive_expect(&ring.full, 64);
+                        bulk_load(ring.data, memory.data(), 64, &ring.full);
+                      },
+                      launch),
+                  "block ended"));
+}
+
+// A waiter that lags a whole round behind takes the barrier's last phase for the next one, on hardware as here.
+TEST(Emulator, ParityOfAPhaseTooEarlyIsTakenForDone) {
+  bool passed = false;
+  run([&] {
+    auto* barrier = reinterpret_cast<Barrier*>(shared_memory());
+    if (lane_index() != 0) return;
+    barrier_init(barrier, 1);
+    barrier_wait(barrier, 1);
+    passed = true;
+  });
+  EXPECT_TRUE(passed);
+}
+
+// ---- waiting for ever ----
+
+TEST(Emulator, FindsLanesThatDoNotMeet) {
+  EXPECT_TRUE(has(run([] {
+                    if (lane_index() != 5) sync_warp();
+                  }),
+                  "deadlock"));
+  EXPECT_TRUE(has(run([] {
+                    if (lane_index() == 5) ballot(true);
+                    else sync_warp();
+                  }),
+                  "different collectives"));
+}
+
+TEST(Emulator, FindsAWaitForABlockThatCannotRun) {
+  static u64 word;
+  word = 0;
+  emulator::Launch launch = threads(32, 2);
+  launch.memory = {{&word, sizeof word, true}};
+  launch.resident = 1;
+  launch.seed = 1;
+  bool deadlock = false;
+  for (; launch.seed <= 10; ++launch.seed) {
+    word = 0;
+    deadlock = deadlock || has(emulator::launch(launch,
+                                                [&] {
+                                                  if (block_index() == 1) store_relaxed(&word, 1);
+                                                  else
+                                                    while (load_relaxed(&word) == 0) cumulus::cuda::pause();
+                                                }),
+                               "poll for something");
+  }
+  EXPECT_TRUE(deadlock) << "with one resident block, block 0 must not wait for block 1";
+}
+
+}  // namespace

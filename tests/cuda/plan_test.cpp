@@ -1,0 +1,146 @@
+// The plan of a GPU scan, for devices that nobody has here: which layout a call gets, and that what is planned fits the device.
+#include "cuda/plan.h"
+
+#include <gtest/gtest.h>
+
+#include "support.h"
+
+namespace {
+
+using namespace support;
+using cumulus::Problem;
+using cumulus::cuda::Copies;
+using cumulus::cuda::DeviceInfo;
+using cumulus::cuda::find_preset;
+using cumulus::cuda::Layout;
+using cumulus::cuda::make_plan;
+using cumulus::cuda::Plan;
+using cumulus::cuda::Tuning;
+
+const DeviceInfo& h200() { return *find_preset("h200"); }
+const DeviceInfo& rtx4090() { return *find_preset("4090"); }
+
+// A sum of a C-contiguous tensor that lies nowhere.
+Problem problem(Sizes shape, int axis, DType in = DType::f32, DType out = DType::none, Kind kind = Kind::inclusive, bool reverse = false) {
+  if (out == DType::none) out = in;
+  Sizes out_shape = shape;
+  if (kind == Kind::prefixes) ++out_shape[static_cast<std::size_t>(axis)];
+  cumulus_scan_args args{};
+  args.struct_size = sizeof args;
+  args.kind = static_cast<int>(kind), args.axis = axis, args.flags = reverse ? CUMULUS_REVERSE : 0;
+  const auto rank = static_cast<std::int32_t>(shape.size());
+  args.in = {nullptr, shape.data(), nullptr, rank, static_cast<std::int32_t>(in), 0, 0};
+  args.out = {nullptr, out_shape.data(), nullptr, rank, static_cast<std::int32_t>(out), 0, 0};
+  Problem p;
+  canonicalise(args, false, p);
+  return p;
+}
+
+TEST(CudaPlan, EachShapeGetsItsLayout) {
+  const auto layout = [](Sizes shape, int axis) { return make_plan(problem(std::move(shape), axis), h200()).layout; };
+  EXPECT_EQ(layout({1 << 20, 64}, 1), Layout::short_rows);
+  EXPECT_EQ(layout({1 << 20, 63}, 1), Layout::packed_rows);
+  EXPECT_EQ(layout({1 << 20, 1000}, 1), Layout::rows);
+  EXPECT_EQ(layout({32768, 32768}, 1), Layout::rows);
+  EXPECT_EQ(layout({1 << 30}, 0), Layout::split_rows);
+  EXPECT_EQ(layout({16, 1 << 26}, 1), Layout::split_rows);
+  EXPECT_EQ(layout({1000}, 0), Layout::rows);
+  EXPECT_EQ(layout({32768, 32768}, 0), Layout::column_ring);
+  EXPECT_EQ(layout({512, 1024, 2048}, 1), Layout::column_ring);
+  EXPECT_EQ(layout({1000, 1001}, 0), Layout::columns) << "pieces of rows are not aligned";
+  EXPECT_EQ(layout({5, 0}, 1), Layout::none);
+  EXPECT_EQ(layout({0, 5}, 1), Layout::none);
+}
+
+TEST(CudaPlan, NoElementsStillShowInitialValues) {
+  const Plan plan = make_plan(problem({7, 0}, 1, DType::f32, DType::f32, Kind::prefixes), h200());
+  EXPECT_EQ(plan.layout, Layout::columns);
+  EXPECT_GT(plan.grid, 0u);
+}
+
+TEST(CudaPlan, WholeRowsAreHeldInRegisters) {
+  const Plan plan = make_plan(problem({32768, 32768}, 1), h200());
+  EXPECT_EQ(plan.warps, 8);
+  EXPECT_EQ(plan.segments, 32);
+  EXPECT_FALSE(plan.walks);
+  EXPECT_TRUE(plan.aligned);
+  EXPECT_EQ(plan.step, 1);
+  EXPECT_FALSE(make_plan(problem({32768, 32767}, 1), h200()).aligned);
+  EXPECT_EQ(make_plan(problem({32768, 32768}, 1, DType::f32, DType::f32, Kind::inclusive, true), h200()).step, -1);
+}
+
+TEST(CudaPlan, HopperCopiesInBulkOthersDoNot) {
+  EXPECT_EQ(make_plan(problem({1 << 30}, 0), h200()).copies, Copies::bulk);
+  EXPECT_EQ(make_plan(problem({1 << 30}, 0), rtx4090()).copies, Copies::async);
+  Tuning before;
+  before.capability = 80;
+  const Plan forced = make_plan(problem({1 << 30}, 0), h200(), before);
+  EXPECT_EQ(forced.copies, Copies::async);
+  EXPECT_LE(forced.shared, 99 * 1024);
+}
+
+// What a warp of the ring has to know of the others (kernels/split_rows.cuh).
+void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tuning) {
+  const Plan plan = make_plan(p, device, tuning);
+  if (plan.layout == Layout::none) return;
+  SCOPED_TRACE(device.name + " " + name(plan.layout));
+  EXPECT_GT(plan.grid, 0u);
+  EXPECT_GT(plan.threads, 0u);
+  EXPECT_EQ(plan.threads % 32, 0u);
+  EXPECT_LE(static_cast<int>(plan.threads), device.threads_per_block);
+  EXPECT_LE(plan.shared, device.shared_per_block);
+  EXPECT_LE(plan.warps * plan.blocks_per_sm, device.warps_per_sm);
+  EXPECT_LE((plan.shared + device.shared_reserved) * plan.blocks_per_sm, device.shared_per_sm);
+  if (plan.layout == Layout::rows) {
+    const int tile = plan.warps * plan.segments;
+    EXPECT_TRUE(tile < 32 || tile % 32 == 0) << "tiles of whole chunks";
+    EXPECT_EQ(plan.walks, p.n_out > tile * 128);
+    if (plan.walks) {
+      EXPECT_EQ(tile / 32 & (tile / 32 - 1), 0) << "what is walked is a balanced subtree";
+    }
+    EXPECT_LE(tile, 512);
+  }
+  if (plan.layout == Layout::split_rows) {
+    EXPECT_GE(plan.slots, 1);
+    EXPECT_TRUE(plan.reducers == 1 || plan.reducers + plan.flight <= plan.slots);
+    EXPECT_TRUE(plan.storers == 1 || plan.storers + plan.flight <= plan.slots);
+    EXPECT_GT(plan.workspace_words, 0);
+  } else {
+    EXPECT_EQ(plan.workspace_words, 0);
+  }
+  const auto definitions = cumulus::cuda::definitions(p, plan);
+  EXPECT_EQ(definitions, cumulus::cuda::definitions(p, make_plan(p, device, tuning))) << "a pure function";
+}
+
+TEST(CudaPlan, RandomCallsFitEveryDevice) {
+  Random random(seed());
+  for (int i = 0; i < (full() ? 20000 : 1000); ++i) {
+    const Case c = support::random_case(random);
+    const Built b(c);
+    Tuning tuning;
+    if (random.chance(30)) tuning.layout = static_cast<int>(random.between(1, 7));
+    if (random.chance(30)) tuning.capability = 80;
+    expect_fits(b.problem(), random.pick(cumulus::cuda::presets()).device, tuning);
+  }
+}
+
+TEST(CudaPlan, ArgumentsCarryTheProblem) {
+  const Problem p = problem({3, 5, 7}, 1, DType::f32, DType::f32, Kind::exclusive);
+  const Plan plan = make_plan(p, h200());
+  const auto args = std::make_unique<cumulus::cuda::HostArgs>();
+  cumulus::cuda::fill_args(p, plan, false, nullptr, 0, *args);
+  EXPECT_EQ(args->n, 5);
+  EXPECT_EQ(args->rows, 21);
+  EXPECT_EQ(args->dims, 2);
+  EXPECT_EQ(args->dim[1].size, 7) << "lanes walk the last dimension";
+  EXPECT_EQ(args->in_step, 7);
+  EXPECT_TRUE(args->flags & cumulus::cuda::kExclusive);
+  EXPECT_FALSE(args->flags & cumulus::cuda::kHasTotal);
+}
+
+// Kernels know dtypes by number.
+static_assert(static_cast<int>(DType::f16) == 1 && static_cast<int>(DType::bf16) == 2 && static_cast<int>(DType::f32) == 3 &&
+              static_cast<int>(DType::f64) == 4 && static_cast<int>(DType::i8) == 5 && static_cast<int>(DType::u8) == 9 &&
+              static_cast<int>(DType::boolean) == 13 && static_cast<int>(DType::c64) == 14 && static_cast<int>(DType::c128) == 15);
+
+}  // namespace
