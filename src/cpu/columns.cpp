@@ -122,12 +122,12 @@ struct Columns {
   }
 
   // Can the kernel read steps [at, at + n) where they lie? The last vector may reach beyond the strip, into the next line in
-  // memory, if there is one.
+  // memory, if there is one; but not in place, where another thread may be writing there.
   bool in_direct(const Strip& s, std::int64_t at, std::int64_t n) const {
     if (c.plan.staged || s.lane.in != 1 || (inputs(p.op) == 2 && s.axis.in2 != s.axis.in)) return false;
     if (s.width == s.padded) return true;
     const std::int64_t lines = (s.padded - s.width + lanes.size - 1) / lanes.size;
-    return std::abs(s.axis.in) == lanes.size && (!p.masked() || s.axis.mask == s.axis.in) &&
+    return !c.in_place() && std::abs(s.axis.in) == lanes.size && (!p.masked() || s.axis.mask == s.axis.in) &&
            (s.axis.in > 0 ? at + n + lines <= p.n : at >= lines);
   }
 

@@ -66,6 +66,7 @@ struct Context {
 
   auto wrap() const { return stage.wrap[static_cast<int>(p.acc)]; }
 
+  bool in_place() const { return p.in == p.out || p.in2 == p.out; }
   const char* in(int input, std::int64_t offset) const { return at(input == 0 ? p.in : p.in2, p.in_dtype, offset); }
   // The mask from `offset` on, for kernels that apply it themselves.
   Mask mask(std::int64_t offset) const {

@@ -438,8 +438,9 @@ struct ShortRows {
   void load(const Batch& b) {
     const bool one_run = contiguous(b.step.in, p.axis.in, p.n) && (inputs(p.op) == 1 || contiguous(b.step.in2, p.axis.in2, p.n)) &&
                          (!p.masked() || contiguous(b.step.mask, p.axis.mask, p.n));
-    // What needs only padding is padded on its way from memory. That reads up to a cache line or two behind the last row.
-    if (one_run && !c.plan.staged && p.n != pitch && b.after * p.n * c.kernel.lane_bytes >= kMostRepitched) {
+    // What needs only padding is padded on its way from memory. That reads up to a cache line or two behind the last row, where in
+    // place another thread may be writing.
+    if (one_run && !c.plan.staged && p.n != pitch && !c.in_place() && b.after * p.n * c.kernel.lane_bytes >= kMostRepitched) {
       for (int k = 0; k < c.planes; ++k)
         c.stage.repitch(c.in(k, k == 0 ? b.first.in : b.first.in2), p.n, padded.at[k], pitch, b.rows, p.n, c.kernel.lane_bytes);
       return;
