@@ -100,7 +100,7 @@ void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tunin
     }
     EXPECT_LE(tile, 512);
   }
-  if (plan.layout == Layout::split_rows) {
+  if (plan.layout == Layout::split_rows || plan.layout == Layout::split_columns) {
     EXPECT_GE(plan.slots, 1);
     EXPECT_TRUE(plan.reducers == 1 || plan.reducers + plan.flight <= plan.slots);
     EXPECT_TRUE(plan.storers == 1 || plan.storers + plan.flight <= plan.slots);
