@@ -28,6 +28,11 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   # SSE4 is the least target: without it Highway would add an emulated one that no machine needs.
   add_compile_options(-march=x86-64-v2)
   add_compile_definitions(HWY_DISABLE_PCLMUL_AES)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  # SVE's vectors have no size at compile time, and so no place in a segment of vectors. Highway marks its NEON functions with crypto,
+  # and GCC inlines them only into code that has it too; no cryptographic instruction is emitted.
+  add_compile_options(-march=armv8-a+crypto)
+  add_compile_definitions("HWY_DISABLED_TARGETS=(HWY_SVE|HWY_SVE2|HWY_SVE_256|HWY_SVE2_128)")
 endif()
 
 # Dev builds run at a usable speed, with the standard library's assertions.
