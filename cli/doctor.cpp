@@ -12,6 +12,7 @@
 #include "commands.h"
 #include "cpu/cpu_info.h"
 #include "cpu/kernels.h"
+#include "cuda/doctor.h"
 #include "demo_reference.h"
 #include "machine.h"
 #include "output.h"
@@ -152,11 +153,12 @@ Finding perf_finding() {
           fmt::format("perf_event_paranoid {} forbids them; only profiling would need them; as root: echo 2 > {}", level, path)};
 }
 
-Finding gpu_finding() {
-  const std::string driver = first_line("/proc/driver/nvidia/version");
-  return {Finding::note, "NVIDIA GPU",
-          fmt::format("{}; this build has no CUDA backend: scans run on the CPU",
-                      driver.empty() ? "no driver found" : "a driver is installed")};
+// A GPU that cannot be used is no failure: scans on the CPU work.
+std::vector<Finding> gpu_findings() {
+  std::vector<Finding> findings;
+  for (const cuda::Finding& found : cuda::doctor(cuda::real_system()))
+    findings.push_back({found.state == cuda::Finding::ok ? Finding::ok : Finding::note, found.what, found.detail});
+  return findings;
 }
 
 Finding terminal_finding() {
@@ -174,8 +176,9 @@ bool doctor(bool json) {
   std::vector<Finding> findings = {
       {Finding::ok, "cumulus", fmt::format("version {}, order {}", cumulus_version(), cumulus_order_version())}, simd_finding()};
   for (const cpu::Target target : cpu::supported_targets()) findings.push_back(check_target(target));
-  for (const auto& find : {tbb_finding, cores_finding, memory_finding, huge_pages_finding, perf_finding, gpu_finding, terminal_finding})
-    findings.push_back(find());
+  for (const auto& find : {tbb_finding, cores_finding, memory_finding, huge_pages_finding, perf_finding}) findings.push_back(find());
+  for (Finding& finding : gpu_findings()) findings.push_back(std::move(finding));
+  findings.push_back(terminal_finding());
 
   bool usable = true;
   Json list = Json::array();

@@ -9,6 +9,9 @@
 #include "array_file.h"
 #include "commands.h"
 #include "cpu/cpu_info.h"
+#include "cuda/device.h"
+#include "cuda/driver.h"
+#include "cuda/report.h"
 #include "output.h"
 #include "scan_options.h"
 #include "shape.h"
@@ -22,6 +25,7 @@ constexpr const char* kExamples =
   cumulus plan --shape 2^28x4 --axis 1 --kind exclusive --threads 8
   cumulus plan --shape 4096x4096 --strides 1,4096 --axis 1 --dtype f32      a transposed view
   cumulus plan --shape 1024x1024 --axis 1 --mask bool --json
+  cumulus plan --shape 32768x32768 --axis 1 --device 4090                   for a GPU, which need not be here
   cumulus plan x.npy --axis 0                                               the shape, dtype and order of a file
 
 What it prints: the shape in canonical form and its case, the algorithm with its parameters, the bytes it moves against those
@@ -83,8 +87,38 @@ std::string text_of(const Problem& problem, const Plan& plan, const cpu::CpuInfo
   return text_list(lines);
 }
 
+// The GPU to plan for: a model's name, or this machine's first ("cuda"); null for the CPU.
+const cuda::DeviceInfo* choose_gpu(const std::string& device) {
+  if (device == "cpu") return nullptr;
+  if (device == "cuda") return &cuda::device_info(0);
+  if (const cuda::DeviceInfo* known = cuda::find_preset(device)) return known;
+  std::string keys;
+  for (const cuda::Preset& preset : cuda::presets()) keys += fmt::format(", {}", preset.key);
+  throw CliError(kExitUsage, fmt::format("--device {}: give cpu, cuda{}", device, keys));
+}
+
+std::string text_of(const Problem& problem, const cuda::Plan& plan, const cuda::DeviceInfo& gpu) {
+  const double ratio = plan.bytes_required > 0 ? static_cast<double>(plan.bytes_moved) / static_cast<double>(plan.bytes_required) : 1;
+  const Json json = Json::parse(cuda::to_json(problem, plan, gpu));
+  std::string parameters;
+  for (const auto& [key, value] : json.items())
+    if (value.is_number_integer() && key != "rows" && key != "length" && key != "capability" && !key.starts_with("bytes"))
+      parameters += fmt::format("{}{} {}", parameters.empty() ? "" : ", ", key, value.get<std::int64_t>());
+  return text_list(
+      {{"scan", fmt::format("{} {}, {} to {}, accumulated in {}", kKindName[static_cast<int>(problem.kind)], name(problem.op),
+                            name(problem.in_dtype), name(problem.out_dtype), name(problem.acc))},
+       {"rows", fmt::format("{} of {}", problem.rows, problem.n)},
+       {"algorithm", fmt::format("{}, {} copies", cuda::name(plan.layout), cuda::name(plan.copies))},
+       {"parameters", parameters},
+       {"bytes", fmt::format("{} moved / {} that must move = {:.3f}", plan.bytes_moved, plan.bytes_required, ratio)},
+       {"floor time", fmt::format("{:.2f} us, at the data sheet's {:.0f} GB/s", 1e6 * cuda::floor_seconds(plan, gpu),
+                                  static_cast<double>(gpu.bandwidth) / 1e9)},
+       {"device", fmt::format("{}, compute capability {}.{}, {} SMs", gpu.name, gpu.capability / 10, gpu.capability % 10, gpu.sms)},
+       {"why", plan.reason}});
+}
+
 void plan(const PlanOptions& options) {
-  check_device(options.scan.device);
+  const cuda::DeviceInfo* gpu = choose_gpu(options.scan.device);
   Input input = options.in.empty() ? from_options(options) : from_file(options);
   const bool flat = options.scan.axis == "flat" || options.scan.axis == "none";
   if (flat) {
@@ -109,6 +143,11 @@ void plan(const PlanOptions& options) {
   const cumulus_scan_args args = detail::to_c(in, base.op == Op::recurrence ? &in : nullptr, out, spec);
   Problem problem;
   canonicalise(args, false, problem);
+  if (gpu) {
+    const cuda::Plan plan = cuda::make_plan(problem, *gpu);
+    if (options.json) return print_json(Json::parse(cuda::to_json(problem, plan, *gpu)));
+    return print(text_of(problem, plan, *gpu));
+  }
   const cpu::CpuInfo cpu = cpu::cpu_info();
   const Plan plan = make_plan(problem, cpu);
   if (options.json) return print_json(Json::parse(to_json(problem, plan, cpu)));

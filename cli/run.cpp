@@ -10,6 +10,7 @@
 #include "blocks.h"
 #include "commands.h"
 #include "cpu/cpu_info.h"
+#include "cuda/host.h"
 #include "measure.h"
 #include "output.h"
 #include "plan.h"
@@ -105,6 +106,12 @@ void scan_with_progress(const Job& job, std::int64_t bytes) {
   scan_in_blocks(job, blocks, [&](double part) { progress.advance(static_cast<std::int64_t>(part * static_cast<double>(bytes))); });
 }
 
+// The scan's own time in ms: the copies to the GPU and back are not its.
+double scan_on_gpu(const Job& job) {
+  const bool pair = job.spec.op == Op::recurrence;
+  return 1e3 * cuda::run_from_host(detail::to_c(job.in, pair ? &job.in2 : nullptr, job.out, job.spec), 0).scan;
+}
+
 // --- The command ----------------------------------------------------------------------------------------------------------------
 
 void report(const RunOptions& options, const InputArray& in, const Job& job, bool flat, const Plan& plan, double ms) {
@@ -171,7 +178,7 @@ void run(const RunOptions& options) {
   job.out = out.view();
   std::optional<OutputArray> total;
   if (!options.total.empty()) job.spec.total = total.emplace(options.total, dtype, total_shape, in.fortran_order()).view();
-  const double ms = time_ms([&] { scan_with_progress(job, plan.bytes_required); });
+  const double ms = options.scan.device == "cuda" ? scan_on_gpu(job) : time_ms([&] { scan_with_progress(job, plan.bytes_required); });
   if (total) total->commit();
   out.commit();
   report(options, in, job, flat, plan, ms);

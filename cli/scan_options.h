@@ -39,7 +39,7 @@ int choose_axis(const std::string& text, int rank);
 // Refuses what the core refuses, naming the way out.
 DType choose_dtype(Op op, DType in, const std::string& requested);
 
-// Refuses devices this build does not have.
+// Refuses what is neither cpu nor cuda.
 void check_device(const std::string& device);
 
 // A number for R(0), as exactly as the accumulator of `result` holds it.

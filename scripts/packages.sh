@@ -1,7 +1,7 @@
 # Sourced by the other scripts: the Debian packages they need, and their installation.
 
 build_packages=(g++ cmake ninja-build pkg-config ccache libhwy-dev libtbb-dev libfmt-dev libcli11-dev nlohmann-json3-dev libgtest-dev
-  python3 python3-numpy)
+  libboost-context-dev python3 python3-numpy)
 test_packages=(clang libclang-rt-14-dev clang-format python3-venv binutils)
 full_packages=(clang-tidy qemu-user g++-aarch64-linux-gnu)
 

@@ -9,6 +9,9 @@
 #include "cpu/cpu_info.h"
 #include "cpu/kernels.h"
 #include "cpu/run.h"
+#include "cuda/driver.h"
+#include "cuda/launch.h"
+#include "cuda/report.h"
 #include "cumulus/cumulus.h"
 #include "error.h"
 #include "plan.h"
@@ -55,12 +58,29 @@ void check_args(const cumulus_scan_args* args) {
     fail_unsupported(fmt::format("the call uses fields beyond the {} bytes this version knows: update the library", sizeof *args));
 }
 
-void check_backend(const cumulus_scan_args& args) {
-  if (args.out.dtype != 0 && args.out.device == CUMULUS_CUDA)
-    fail_unsupported("this build has no CUDA backend: move the tensors to the CPU");
+bool on_gpu(const cumulus_scan_args& args) { return args.out.dtype != 0 && args.out.device == CUMULUS_CUDA; }
+
+void check_cpu(const cumulus_scan_args& args) {
   if (args.stream) fail_invalid("stream is not null: scans on the CPU have no stream");
   if (cpu::current_target() == cpu::Target::other)
     fail_unsupported("this CPU has none of the compiled SIMD targets: Cumulus needs at least SSE4.2 on x86-64");
+}
+
+cuda::Call cuda_call(const cumulus_scan_args& args) {
+  cuda::Call call;
+  call.device = args.out.device_index;
+  call.initial_on_host = args.initial.dtype != 0 && args.initial.rank == 0 && args.initial.device == CUMULUS_CPU;
+  return call;
+}
+
+std::string cpu_plan(const Problem& problem) {
+  const cpu::CpuInfo cpu = cpu::cpu_info();
+  return to_json(problem, make_plan(problem, cpu), cpu);
+}
+
+std::string gpu_plan(const Problem& problem, int device) {
+  const cuda::DeviceInfo& info = cuda::device_info(device);
+  return cuda::to_json(problem, cuda::make_plan(problem, info), info);
 }
 
 }  // namespace
@@ -73,9 +93,10 @@ extern "C" {
 cumulus_status cumulus_scan(const cumulus_scan_args* args) {
   return guarded([&] {
     check_args(args);
-    check_backend(*args);
+    if (!on_gpu(*args)) check_cpu(*args);
     Problem problem;
     canonicalise(*args, true, problem);
+    if (on_gpu(*args)) return cuda::run(problem, cuda_call(*args));
     cpu::run(problem);
   });
 }
@@ -83,12 +104,11 @@ cumulus_status cumulus_scan(const cumulus_scan_args* args) {
 cumulus_status cumulus_plan(const cumulus_scan_args* args, char* text, size_t size, size_t* needed) {
   return guarded([&] {
     check_args(args);
-    check_backend(*args);
+    if (!on_gpu(*args)) check_cpu(*args);
     if (!text && size > 0) fail_invalid(fmt::format("text is null but size is {}", size));
     Problem problem;
     canonicalise(*args, false, problem);
-    const cpu::CpuInfo cpu = cpu::cpu_info();
-    const std::string json = to_json(problem, make_plan(problem, cpu), cpu);
+    const std::string json = on_gpu(*args) ? gpu_plan(problem, args->out.device_index) : cpu_plan(problem);
     if (needed) *needed = json.size() + 1;
     if (size == 0) return;
     const size_t count = std::min(size - 1, json.size());

@@ -84,7 +84,7 @@ std::optional<Cubin> read_packed(const PackedKernel& kernel) {
 
 std::vector<PackItem> common_kernels(int capability, std::span<const Op> ops, std::span<const DType> dtypes) {
   // Where plans change: powers of two up to what a block holds in registers, with the odd sizes between; then long and very long rows.
-  constexpr std::int64_t kLengths[] = {4,    8,    16,   32,    64,    128,   129,   256,   512,     1024,
+  constexpr std::int64_t kLengths[] = {4,    8,    16,   32,    63,    64,    128,   129,   256,     512,    1024,
                                        2048, 4096, 8192, 12288, 16384, 24576, 32768, 65536, 1 << 20, 1 << 26};
   const DeviceInfo device = device_of_capability(capability);
   std::vector<PackItem> items;

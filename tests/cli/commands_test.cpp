@@ -31,7 +31,7 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 TEST(Main, HelpTeachesByExample) {
   EXPECT_TRUE(has(text_of({"--help"}), "Exit codes"));
-  for (const char* command : {"run", "demo", "plan", "device", "doctor", "completion"}) {
+  for (const char* command : {"run", "demo", "plan", "device", "doctor", "pack", "completion"}) {
     const std::string help = text_of({command, "--help"});
     EXPECT_TRUE(has(help, "Examples:")) << command;
     EXPECT_TRUE(has(help, "--json")) << command;
@@ -64,6 +64,10 @@ TEST(Plan, TellsWhatAndWhy) {
 }
 
 TEST(Plan, KnowsMasksStridesAndFiles) {
+  const json gpu = json_of({"plan", "--shape", "32768x32768", "--axis", "1", "--device", "4090", "--json"});
+  EXPECT_NEAR(gpu.at("floor_us").get<double>(), 8522, 1);
+  EXPECT_TRUE(has(text_of({"plan", "--shape", "32768x32768", "--axis", "1", "--device", "rtx 4090"}), "floor time"));
+  EXPECT_TRUE(has(text_of({"plan", "--shape", "8", "--device", "4091"}, 2), "4090"));
   EXPECT_EQ(json_of({"plan", "--shape", "32768x32768", "--axis", "1", "--mask", "bool", "--json"}).at("bytes_required"), 9663676416);
   EXPECT_EQ(json_of({"plan", "--shape", "32768x32768", "--axis", "1", "--mask", "same", "--json"}).at("bytes_required"), 12884901888);
   EXPECT_EQ(json_of({"plan", "--shape", "4096x4096", "--axis", "1", "--strides", "1,4096", "--json"}).at("rows"), 4096);

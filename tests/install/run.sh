@@ -35,6 +35,10 @@ if [ -n "$foreign" ]; then
   echo "libcumulus.so exports more than the C functions:" "$foreign"
   exit 1
 fi
+if readelf -d "$library" "$work/first/bin/cumulus" | grep NEEDED | grep -iE 'cuda|nvrtc|nvidia'; then
+  echo "a CUDA library is a link dependency"
+  exit 1
+fi
 # Every function that the header declares is there.
 for function in $(grep -oE '^CUMULUS_API [^(]*' "$work/first/include/cumulus/cumulus.h" | grep -oE 'cumulus_[a-z_]+$'); do
   nm -D --defined-only "$library" | grep -q " T $function\$" || { echo "libcumulus.so does not export $function"; exit 1; }
