@@ -15,10 +15,6 @@ using namespace support;
 
 class Fork : public testing::Test {
  protected:
-  void SetUp() override {
-    if (thread_sanitized()) GTEST_SKIP() << "ThreadSanitizer supports no threads after a fork";
-  }
-
   static Case large() {
     Case c;
     c.shape = {1500001};

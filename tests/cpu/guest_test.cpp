@@ -13,8 +13,10 @@
 #include <thread>
 #include <vector>
 
+#if !defined(__SANITIZE_THREAD__)
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
+#endif
 
 #include "cpu/cpu_info.h"
 #include "process.h"
@@ -116,6 +118,8 @@ TEST(Guest, OneThreadAskedForStartsNone) {
   EXPECT_EQ(thread_count(), before);
 }
 
+// Not in the build with ThreadSanitizer: it sees oneTBB's headers but not its library, and takes the hand-over of tasks for races.
+#if !defined(__SANITIZE_THREAD__)
 TEST(Guest, ACallInsideATbbTaskStaysOnItsThread) {
   if (!in_own_process()) return;
   const auto all = prepared();
@@ -131,6 +135,7 @@ TEST(Guest, CallsFromManyTbbTasks) {
   tbb::parallel_for(0, 40, [&](int k) { wrong += !runs_right(all[static_cast<std::size_t>(k) % all.size()], k % 3); });
   EXPECT_EQ(wrong, 0);
 }
+#endif
 
 // libgomp is called directly, so that the test needs no compiler flag.
 TEST(Guest, ACallInsideAnOpenMpRegionStaysOnItsThread) {
