@@ -1,6 +1,7 @@
 #include "blocks.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "types.h"
@@ -14,10 +15,9 @@ View slice(const View& view, int dim, std::int64_t begin, std::int64_t size) {
   if (dim < 0 || dim >= view.shape.size() || view.shape[dim] == 1) return view;
   std::vector<std::int64_t> shape(view.shape.begin(), view.shape.end());
   shape[static_cast<std::size_t>(dim)] = size;
-  const auto address =
-      reinterpret_cast<std::uintptr_t>(view.data) + static_cast<std::uintptr_t>(begin * view.strides[dim] * bytes(view.dtype));
+  using Byte = std::conditional_t<std::is_convertible_v<decltype(view.data), void*>, char, const char>;
   View part = view;
-  part.data = reinterpret_cast<decltype(part.data)>(address);
+  if (part.data) part.data = static_cast<Byte*>(part.data) + begin * view.strides[dim] * bytes(view.dtype);  // null: no elements
   part.shape = Dims(shape.data(), static_cast<int>(shape.size()));
   return part;
 }

@@ -2,7 +2,9 @@
 #include <fmt/core.h>
 
 #include <atomic>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <limits>
@@ -213,7 +215,7 @@ class RowChecker {
     const float* out = data_.out.as<float>() + row * width;
     for (std::size_t i = 0; i < n; ++i) {
       const float got = out[case_.reverse ? n - 1 - i : i];
-      bits_equal = bits_equal && std::memcmp(&got, &bits_[first + i], sizeof got) == 0;
+      bits_equal = bits_equal && std::bit_cast<std::uint32_t>(got) == std::bit_cast<std::uint32_t>(bits_[first + i]);
       const double want = exact_[first + i], off = std::abs(got - want);
       const double relative = off == 0 ? 0 : off / std::abs(want);
       if (!(relative <= error)) error = std::isnan(relative) ? std::numeric_limits<double>::infinity() : relative;

@@ -5,8 +5,9 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include <bit>
+#include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 
 #include "commands.h"
@@ -55,7 +56,7 @@ bool scan_agrees(std::int64_t rows, std::int64_t width, int axis, int threads) {
     for (std::size_t i = 0; i < n; ++i) line[i] = x[l * next + i * step];
     order.prefixes(line, DemoOp::sum, expected);
     for (std::size_t i = 0; i < n; ++i)
-      if (std::memcmp(&y[l * next + i * step], &expected[i + 1], sizeof(float)) != 0) return false;
+      if (std::bit_cast<std::uint32_t>(y[l * next + i * step]) != std::bit_cast<std::uint32_t>(expected[i + 1])) return false;
   }
   return true;
 }
@@ -87,6 +88,7 @@ Finding check_target(cpu::Target target) {
 
 std::string names(const std::vector<cpu::Target>& targets) {
   std::vector<std::string> texts;
+  texts.reserve(targets.size());
   for (const cpu::Target target : targets) texts.emplace_back(cpu::name(target));
   return texts.empty() ? "none" : fmt::format("{}", fmt::join(texts, ", "));
 }

@@ -14,9 +14,9 @@ set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 # The order fixes every operation: no contraction, no reassociation.
 add_compile_options(-Wall -Wextra -ffp-contract=off)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # GCC 12 sees overlaps in std::string that are not there (GCC bug 105329), and with sanitizers uninitialised variables.
+  # GCC 12 sees overlaps in std::string that are not there (GCC bug 105329), and with sanitizers or NEON uninitialised variables.
   add_compile_options(-Wno-restrict)
-  if(CUMULUS_SANITIZE)
+  if(CUMULUS_SANITIZE OR CMAKE_CROSSCOMPILING)
     add_compile_options(-Wno-maybe-uninitialized)
   endif()
 endif()

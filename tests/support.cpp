@@ -1,25 +1,15 @@
 #include "support.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <new>
 #include <utility>
 
 #include "cpu/run.h"
 #include "reference.h"
 
 namespace support {
-
-using cumulus::bytes;
-using cumulus::Family;
-using cumulus::family;
 
 const std::vector<Supported>& supported() {
   static const std::vector<Supported> list = [] {
@@ -82,258 +72,6 @@ void for_each_target(const std::function<void()>& body) {
   }
 }
 
-// ---- numbers from nowhere ----
-
-std::uint64_t mix(std::uint64_t z) {
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  return z ^ (z >> 31);
-}
-
-namespace {
-
-std::uint64_t hash_at(std::uint64_t seed, std::int64_t u) {
-  return mix(seed * 0x9E3779B97F4A7C15u + static_cast<std::uint64_t>(u + 1) * 0xD1B54A32D192ED03u);
-}
-
-struct Format {
-  int p, e;  // bits of the significand (the hidden one counts) and of the exponent
-};
-
-Format format_of(DType t) {
-  switch (t) {
-    case DType::f16:
-      return {11, 5};
-    case DType::bf16:
-      return {8, 8};
-    case DType::f32:
-      return {24, 8};
-    default:
-      return {53, 11};
-  }
-}
-
-// The bits of a double rounded to t. f16 and bf16 go through f32: the fills have few enough bits for that to be exact.
-std::uint64_t bits_of(DType t, double v) {
-  const auto narrow = static_cast<float>(v);
-  std::uint32_t b32;
-  std::uint64_t b64;
-  std::memcpy(&b32, &narrow, 4);
-  std::memcpy(&b64, &v, 8);
-  switch (t) {
-    case DType::f16:
-      return reference::to_f16(narrow);
-    case DType::bf16:
-      return reference::to_bf16(narrow);
-    case DType::f32:
-      return b32;
-    default:
-      return b64;
-  }
-}
-
-double uniform_value(DType t, std::uint64_t h) {  // in [-1, 1), exact in t
-  const int p = format_of(t).p;
-  return std::ldexp(static_cast<double>(static_cast<std::int64_t>(h >> (64 - p)) - (std::int64_t{1} << (p - 1))), 1 - p);
-}
-
-std::uint64_t float_bits(Fill how, DType t, std::uint64_t h) {
-  const auto [p, e] = format_of(t);
-  const int width = p + e;
-  const std::uint64_t low = 1ull << (p - 1), sign = 1ull << (width - 1), top = 1ull << (width - 2), ones = ((1ull << e) - 1) * low;
-  const std::uint64_t one = ((1ull << (e - 1)) - 1) * low, bits = h >> (64 - width);
-  const double v = uniform_value(t, h);
-  switch (how) {
-    case Fill::uniform:
-      return bits_of(t, v);
-    case Fill::near_one:
-      return bits_of(t, (h & 1 ? -1.0 : 1.0) * (1 + v / 64));
-    case Fill::small:
-      return bits_of(t, static_cast<double>(h & 15) - 8);
-    case Fill::wide:
-      return (bits & ones) == ones ? bits ^ top : bits;
-    case Fill::zeros:
-      return (h & 1) * sign;
-    case Fill::tiny:
-      return bits & (sign | (2 * low - 1));
-    case Fill::special: {
-      const std::uint64_t table[16] = {0,        sign,    one, sign | one, ones,     sign | ones,       ones | low >> 1, 1,
-                                       sign | 1, low - 1, low, sign | low, ones - 1, sign | (ones - 1), one + 1,         one - low};
-      return (h & 15) == 0 ? table[h >> 8 & 15] : bits_of(t, v);
-    }
-    case Fill::units:
-      break;
-  }
-  return 0;
-}
-
-std::uint64_t integer_bits(Fill how, DType t, std::uint64_t h) {
-  const std::uint64_t all = ~0ull >> (64 - 8 * bytes(t)), half = all >> 1;
-  const bool is_signed = family(t) == Family::signed_;
-  switch (how) {
-    case Fill::near_one:
-      return h | 1;
-    case Fill::zeros:
-      return h & 1;
-    case Fill::small:
-      return (h & 15) - 8;
-    case Fill::special: {
-      const std::uint64_t table[4] = {is_signed ? half + 1 : 0, is_signed ? half : all, 0, 1};
-      return (h & 15) == 0 ? table[h >> 8 & 3] : h;
-    }
-    default:
-      return h;
-  }
-}
-
-std::uint64_t element_bits(Fill how, DType t, std::uint64_t h) {
-  if (family(t) == Family::boolean) return how == Fill::near_one ? (h & 15) > 0 : h & 1;
-  return family(t) == Family::real ? float_bits(how, t, h) : integer_bits(how, t, h);
-}
-
-}  // namespace
-
-void fill(Fill how, DType t, std::uint64_t seed, std::int64_t n, void* to) {
-  char* p = static_cast<char*>(to);
-  if (family(t) != Family::complex) {
-    for (std::int64_t i = 0; i < n; ++i, p += bytes(t)) {
-      const std::uint64_t b = element_bits(how, t, hash_at(seed, i));
-      std::memcpy(p, &b, static_cast<std::size_t>(bytes(t)));  // little-endian
-    }
-    return;
-  }
-  const DType part = t == DType::c64 ? DType::f32 : DType::f64;
-  for (std::int64_t i = 0; i < 2 * n; ++i, p += bytes(part)) {
-    const std::uint64_t h = hash_at(seed, i);
-    std::uint64_t b = float_bits(how, part, h);
-    if (how == Fill::near_one && i % 2) b = bits_of(part, uniform_value(part, h) / 64);  // imaginary parts near 0
-    if (how == Fill::units) {
-      const std::uint64_t turn = hash_at(seed, i - i % 2) & 3;
-      b = bits_of(part, turn % 2 == static_cast<std::uint64_t>(i % 2) ? (turn < 2 ? 1.0 : -1.0) : 0.0);
-    }
-    std::memcpy(p, &b, static_cast<std::size_t>(bytes(part)));
-  }
-}
-
-Fill natural_fill(Op op, Random& random) {
-  const bool product = op == Op::prod || op == Op::recurrence;
-  const Fill plain = product ? Fill::near_one : op == Op::sum ? Fill::uniform : Fill::wide;
-  return random.chance(60) ? plain : random.pick(std::vector{Fill::uniform, Fill::zeros, Fill::tiny, Fill::special, Fill::small});
-}
-
-// ---- memory ----
-
-GuardPages::Place GuardPages::current = GuardPages::off;
-
-Buffer::Buffer(std::int64_t size, int pattern) : size_(size) {
-  const auto room = static_cast<std::size_t>(size);
-  if (GuardPages::current == GuardPages::off) {
-    data_ = static_cast<char*>(::operator new(room, std::align_val_t(64)));
-  } else {
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE)), pages = (room + page - 1) / page * page;
-    mapped_ = pages + 2 * page;
-    void* mapping = mmap(nullptr, mapped_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (mapping == MAP_FAILED) throw std::bad_alloc();
-    mapping_ = static_cast<char*>(mapping);
-    if (pages && mprotect(mapping_ + page, pages, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
-    data_ = mapping_ + page + (GuardPages::current == GuardPages::behind ? pages - room : 0);
-  }
-  std::memset(data_, pattern, room);
-}
-
-Buffer::Buffer(const Buffer& other) : Buffer(other.size_) {
-  if (size_) std::memcpy(data_, other.data_, static_cast<std::size_t>(size_));
-}
-
-Buffer& Buffer::operator=(Buffer other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  std::swap(mapping_, other.mapping_);
-  std::swap(mapped_, other.mapped_);
-  return *this;
-}
-
-Buffer::~Buffer() {
-  if (mapping_) munmap(mapping_, mapped_);
-  else ::operator delete(data_, std::align_val_t(64));
-}
-
-Tensor::Tensor(DType t, Sizes sizes, const Layout& layout, int pattern) : dtype(t), shape(std::move(sizes)), strides(shape.size(), 0) {
-  std::int64_t step = 1, lowest = 0, highest = 0;
-  for (std::size_t k = shape.size(); k-- > 0;) {
-    const std::size_t axis = layout.order.empty() ? k : static_cast<std::size_t>(layout.order[k]);
-    const std::int64_t gap = layout.gap.empty() ? 1 : layout.gap[axis];
-    const std::int64_t stride = gap * step;
-    step *= gap ? gap * std::max<std::int64_t>(shape[axis], 1) : 1;
-    const bool back = !layout.flip.empty() && layout.flip[axis];
-    strides[axis] = back ? -stride : stride;
-    (back ? lowest : highest) += strides[axis] * (std::max<std::int64_t>(shape[axis], 1) - 1);
-  }
-  start = layout.offset - lowest;
-  memory = Buffer((start + highest + 1) * bytes(t), pattern);
-}
-
-Tensor& Tensor::filled(Fill how, std::uint64_t seed) {
-  fill(how, dtype, seed, memory.size() / bytes(dtype), memory.data());
-  return *this;
-}
-
-namespace {
-
-bool is_nan(DType t, const char* p) {
-  double d;
-  float f;
-  std::uint16_t h;
-  switch (t) {
-    case DType::f16:
-      return std::memcpy(&h, p, 2), std::isnan(reference::from_f16(h));
-    case DType::bf16:
-      return std::memcpy(&h, p, 2), std::isnan(reference::from_bf16(h));
-    case DType::f32:
-      return std::memcpy(&f, p, 4), std::isnan(f);
-    case DType::f64:
-      return std::memcpy(&d, p, 8), std::isnan(d);
-    default:
-      return false;
-  }
-}
-
-std::string hex(DType t, const char* p) {
-  std::string text = "0x";
-  char digits[3];
-  for (std::int64_t k = bytes(t); k-- > 0;) {
-    std::snprintf(digits, sizeof digits, "%02x", static_cast<unsigned char>(p[k]));
-    text += digits;
-  }
-  return text;
-}
-
-}  // namespace
-
-bool same_element(DType t, const char* a, const char* b) {
-  if (std::memcmp(a, b, static_cast<std::size_t>(bytes(t))) == 0) return true;
-  if (family(t) == Family::complex) {
-    const DType part = t == DType::c64 ? DType::f32 : DType::f64;
-    return same_element(part, a, b) && same_element(part, a + bytes(part), b + bytes(part));
-  }
-  return is_nan(t, a) && is_nan(t, b);
-}
-
-testing::AssertionResult same(const Tensor& expected, const Tensor& got) {
-  const char *a = expected.memory.data(), *b = got.memory.data();
-  const std::int64_t size = bytes(expected.dtype), count = expected.memory.size() / size;
-  if (count == 0 || std::memcmp(a, b, static_cast<std::size_t>(count * size)) == 0) return testing::AssertionSuccess();
-  std::int64_t wrong = 0, at = -1;
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (same_element(expected.dtype, a + i * size, b + i * size)) continue;
-    if (wrong++ == 0) at = i;
-  }
-  if (wrong == 0) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << wrong << " of " << count << " " << cumulus::name(expected.dtype)
-                                     << " elements of memory differ, first at " << at - expected.start << " from index 0: expected "
-                                     << hex(expected.dtype, a + at * size) << ", got " << hex(expected.dtype, b + at * size);
-}
-
 // ---- one scan, described ----
 
 namespace {
@@ -377,9 +115,15 @@ Layout without(const Layout& layout, int axis, bool keep) {
 
 }  // namespace
 
+Fill natural_fill(Op op, Random& random) {
+  const bool product = op == Op::prod || op == Op::recurrence;
+  const Fill plain = product ? Fill::near_one : op == Op::sum ? Fill::uniform : Fill::wide;
+  return random.chance(60) ? plain : random.pick(std::vector{Fill::uniform, Fill::zeros, Fill::tiny, Fill::special, Fill::small});
+}
+
 bool may_be_in_place(const Case& c) {
   const bool broadcast = std::find(c.in_layout.gap.begin(), c.in_layout.gap.end(), 0) != c.in_layout.gap.end();
-  return bytes(c.in) == bytes(c.out) && c.kind != Kind::prefixes && !broadcast;
+  return cumulus::bytes(c.in) == cumulus::bytes(c.out) && c.kind != Kind::prefixes && !broadcast;
 }
 
 namespace {

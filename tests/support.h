@@ -1,5 +1,5 @@
-// What the tests share: inputs from an integer formula, tensors of any layout, and check(), which runs one scan through the public
-// interface on every SIMD target this CPU supports and compares all of its memory, bit for bit, with the reference.
+// What the tests share: scans described by a Case, and check(), which runs one through the public interface on every SIMD target
+// this CPU supports and compares all of its memory, bit for bit, with the reference.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -12,13 +12,14 @@
 
 #include "cpu/kernels.h"
 #include "cumulus/cumulus.hpp"
+#include "numbers.h"
 #include "plan.h"
 #include "shape.h"
+#include "tensor.h"
 #include "types.h"
 
 namespace support {
 
-using cumulus::DType;
 using cumulus::Kind;
 using cumulus::Op;
 
@@ -49,95 +50,6 @@ std::uint64_t seed();                                     // CUMULUS_SEED, else 
 bool sanitized();                                         // built with a sanitizer: slow, and memory is dear
 bool thread_sanitized();                                  // ThreadSanitizer: no threads after fork, no foreign OpenMP
 void for_each_target(const std::function<void()>& body);  // with each SIMD target of this CPU forced in turn
-
-// ---- numbers from nowhere ----
-
-std::uint64_t mix(std::uint64_t z);
-
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : state_(mix(seed)) {}
-  std::uint64_t next() { return mix(state_ += 0x9E3779B97F4A7C15u); }
-  std::int64_t below(std::int64_t n) { return static_cast<std::int64_t>(next() % static_cast<std::uint64_t>(n)); }
-  std::int64_t between(std::int64_t low, std::int64_t high) { return low + below(high - low + 1); }
-  bool chance(int percent) { return below(100) < percent; }
-  template <class C>
-  auto pick(const C& values) {
-    return values[static_cast<std::size_t>(below(static_cast<std::int64_t>(std::size(values))))];
-  }
-
- private:
-  std::uint64_t state_;
-};
-
-// The sequences that tests/data/make_fixtures.py defines. uniform: in [-1, 1); near_one: +-(1 +- 1/64), so that long products stay
-// finite; wide: every finite magnitude; zeros: of both signs; tiny: subnormals; special: some NaN, inf, limits; units: powers of i.
-enum class Fill { uniform, near_one, small, wide, zeros, tiny, special, units };
-inline constexpr const char* kFillName[] = {"uniform", "near_one", "small", "wide", "zeros", "tiny", "special", "units"};
-void fill(Fill how, DType t, std::uint64_t seed, std::int64_t n, void* to);
-
-// ---- memory ----
-
-// Aligned to 64 bytes, and exactly as large as asked for (a sanitizer sees the next byte). While a GuardPages lives, new buffers end
-// just before, or begin just after, a page that faults: reads and writes outside end the test, without any sanitizer.
-class Buffer {
- public:
-  Buffer() = default;
-  explicit Buffer(std::int64_t bytes, int pattern = 0);
-  Buffer(const Buffer& other);
-  Buffer& operator=(Buffer other) noexcept;
-  ~Buffer();
-  char* data() const { return data_; }
-  std::int64_t size() const { return size_; }
-
- private:
-  char* data_ = nullptr;
-  std::int64_t size_ = 0;
-  char* mapping_ = nullptr;
-  std::size_t mapped_ = 0;
-};
-
-class GuardPages {
- public:
-  enum Place { off, behind, before };
-  explicit GuardPages(Place place) : previous_(current) { current = place; }
-  ~GuardPages() { current = previous_; }
-  GuardPages(const GuardPages&) = delete;
-  GuardPages& operator=(const GuardPages&) = delete;
-  static Place current;
-
- private:
-  Place previous_;
-};
-
-using Sizes = std::vector<std::int64_t>;
-
-// How a tensor lies in memory. Empty members mean the plain choice.
-struct Layout {
-  std::vector<int> order;   // axes, outermost first
-  Sizes gap;                // per axis: elements per step (1: dense; 0: broadcast, inputs only)
-  std::vector<bool> flip;   // per axis: runs backwards in memory
-  std::int64_t offset = 0;  // elements before the first, on top of the alignment of 64 bytes
-};
-
-struct Tensor {
-  Tensor() = default;
-  Tensor(DType t, Sizes sizes, const Layout& layout = {}, int pattern = 0);  // every byte is `pattern`
-  Tensor& filled(Fill how, std::uint64_t seed);                              // the whole memory, gaps included
-  char* first() const { return memory.data() + start * cumulus::bytes(dtype); }
-  cumulus::TensorView view() const { return {first(), dtype, {shape.data(), rank()}, {strides.data(), rank()}}; }
-  int rank() const { return static_cast<int>(shape.size()); }
-  explicit operator bool() const { return dtype != DType::none; }
-
-  DType dtype = DType::none;
-  Sizes shape, strides;
-  std::int64_t start = 0;  // element of memory where index 0 is
-  Buffer memory;
-};
-
-// Equal bits in all of the memory; NaNs are equal. `context` goes into the message.
-testing::AssertionResult same(const Tensor& expected, const Tensor& got);
-bool same_element(DType t, const char* a, const char* b);
 
 // ---- one scan, described ----
 

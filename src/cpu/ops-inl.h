@@ -82,12 +82,22 @@ HWY_INLINE Tuple<D, 2> ComplexMul(Tuple<D, 2> a, Tuple<D, 2> b) {
   return {{hn::Sub(hn::Mul(a.v[0], b.v[0]), hn::Mul(a.v[1], b.v[1])), hn::Add(hn::Mul(a.v[0], b.v[1]), hn::Mul(a.v[1], b.v[0]))}};
 }
 
+// The larger or smaller; b where either is a NaN. x86's instructions do just that, those that Highway takes on NEON prefer numbers.
+template <bool kMax, class V>
+HWY_INLINE V ExtremeElseSecond(V a, V b) {
+#if HWY_ARCH_X86
+  return kMax ? hn::Max(a, b) : hn::Min(a, b);
+#else
+  return hn::IfThenElse(kMax ? hn::Gt(a, b) : hn::Lt(a, b), a, b);
+#endif
+}
+
 // IEEE 754-2019 maximum and minimum: NaN sticks and -0 < +0. Hardware Max leaves both to the operand order.
 template <bool kMax, class D>
 HWY_INLINE hn::Vec<D> Extreme(D, hn::Vec<D> a, hn::Vec<D> b) {
   if constexpr (hwy::IsFloat<hn::TFromD<D>>()) {
-    const auto either = kMax ? hn::Max(a, b) : hn::Min(a, b);  // a NaN in b comes through: x86 returns b, NEON any NaN
-    const auto tie = kMax ? hn::And(a, b) : hn::Or(a, b);      // equal values: the same bits, or zeros of either sign
+    const auto either = ExtremeElseSecond<kMax>(a, b);
+    const auto tie = kMax ? hn::And(a, b) : hn::Or(a, b);  // equal values: the same bits, or zeros of either sign
     const auto ordered = hn::IfThenElse(hn::Eq(a, b), tie, either);
     return hn::IfThenElse(hn::IsNaN(a), a, ordered);
   } else {

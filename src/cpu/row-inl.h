@@ -508,7 +508,7 @@ struct RowKernel {
         const std::int64_t first_quad = seg * 32 + g * kLanes;
         if (present && args.start_per_row) base = RowStarts(start, first_quad, args.quads_log2);
         const V after = present || !O::kSkipsMissingStart ? O::Combine(d, base, y[g]) : y[g];
-        const auto group_quad = hn::Add(quad, hn::Set(di, static_cast<typename Map::Index>(g * kLanes)));
+        const auto group_quad = hn::Add(quad, hn::Set(di, static_cast<typename Map::Index>(g) * kLanes));
         const auto starts = hn::RebindMask(d, hn::Eq(hn::And(group_quad, in_row), hn::Zero(di)));
         V e = Choose<O, D>(MaskOf(Map::kFirstOnly), before, Permute(after, Map::kPrevious));
         e = Choose<O, D>(starts, base, e);

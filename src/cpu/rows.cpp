@@ -179,6 +179,7 @@ void set_direct(const Context& c, const Offsets& row, std::int64_t first, RowArg
 }
 
 // Scans elements [first, first + n) of a row, `first` at a chunk; end receives R(first + n). Of prefixes, the last one too.
+// Without buffers the kernel reads and writes where the elements lie.
 void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::int64_t n, const Ahead& ahead, Carry& carry, Value& end,
                RowBuffers* buffers) {
   const Problem& p = c.p;
@@ -193,7 +194,7 @@ void scan_part(const Context& c, const Offsets& row, std::int64_t first, std::in
   const std::int64_t last_prefix = p.kind == Kind::prefixes && first + n == p.n ? 1 : 0;
 
   // Where the elements lie as the kernel wants them, the whole part is one call.
-  if (out_direct(c, row, first)) {
+  if (!buffers || out_direct(c, row, first)) {
     set_direct(c, row, first, args);
     prefetch_from(c, ahead, 0, args);
     args.n = n;

@@ -242,7 +242,7 @@ void Multiply(void* const planes[], const void* const factors[], std::int64_t n)
 template <class Small>
 void Wrap(void* plane, std::int64_t n) {
   auto* x = static_cast<std::int32_t*>(plane);
-  for (std::int64_t i = 0; i < n; ++i) x[i] = static_cast<Small>(x[i]);
+  for (std::int64_t i = 0; i < n; ++i) x[i] = static_cast<Small>(x[i]);  // NOLINT(bugprone-signed-char-misuse): the sign is wanted
 }
 
 // ---- Rearrangements ----

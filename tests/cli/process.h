@@ -18,6 +18,8 @@
 #include <string>
 #include <vector>
 
+#include "emulator.h"
+
 namespace cli_test {
 
 struct Outcome {
@@ -58,9 +60,10 @@ class Folder {
   // Runs `program` (the command itself by default). file_limit: the largest file it may write, in bytes.
   Outcome run(const std::vector<std::string>& arguments, long file_limit = -1, const std::string& program = CUMULUS_CLI_PATH) const {
     const std::string out = path_.string() + ".out", err = path_.string() + ".err";
-    std::vector<char*> argv{const_cast<char*>(program.c_str())};
-    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-    argv.push_back(nullptr);
+    std::vector<std::string> words = {program};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    if (program == CUMULUS_CLI_PATH) words = support::command_line(program, arguments);
+    const std::vector<char*> argv = support::exec_arguments(words);
     const pid_t child = fork();
     if (child == 0) {
       const int out_file = open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600),

@@ -2,7 +2,7 @@
 
     python3 make_fixtures.py PATH/TO/order.py > order_fixtures.txt
 
-The test only reads the committed result; this script says how it was made. Inputs are not stored: tests/support.h makes the same
+The test only reads the committed result; this script says how it was made. Inputs are not stored: tests/numbers.cpp makes the same
 ones from the same integer formula (bits_of below). A line is one scan:
     op in out kind reverse mask initial fill n seed | hash total k:bits k:bits ...
 mask: none, select or multiply. initial: -, or dtype:value. hash covers every result, the samples are for people.
