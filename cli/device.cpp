@@ -1,12 +1,14 @@
-// cumulus device: the machine as the library sees it, with measured copy rates.
+// cumulus device: the machine as the library sees it, with measured copy rates; GPUs, those that are here and those that are known by name.
 #include <fmt/core.h>
 
 #include <memory>
 
 #include "commands.h"
 #include "cpu/cpu_info.h"
+#include "gpu_models.h"
 #include "machine.h"
 #include "output.h"
+#include "spec_table.h"
 
 namespace cumulus::cli {
 namespace {
@@ -15,19 +17,51 @@ constexpr const char* kExamples =
     R"(  cumulus device                     cores, caches, SIMD target, memory, copy rates
   cumulus device --json              the same for a program
   cumulus device --no-measure        without the copies: instantly
+  cumulus device --list              GPU models that a plan can be made for, with the source of their figures
+  cumulus device --preset 4090       one of them as a spec table
+  cumulus device --preset l4 --json > mine.json      ... as a file to edit and give to --presets
 
 A scan can be no faster than a copy of the same bytes. memcpy is the C library's; streaming writes past the cache and is the
 faster one for arrays that do not fit into it. Rates count bytes read and written, medians of interleaved rounds.)";
 
 struct DeviceOptions {
   int mib = 256, rounds = 7, threads = 0;
-  bool no_measure = false, pin = false, json = false;
+  std::string preset, presets;
+  bool list = false, no_measure = false, pin = false, json = false;
 };
 
-void device(const DeviceOptions& options) {
+// As a file of models, which --presets reads.
+void print_models(const std::vector<GpuModel>& models) {
+  Json json = Json::object();
+  for (const GpuModel& model : models)
+    if (!json.contains(model.key)) json[model.key] = spec_json(model.device, model.source);
+  print_json(json);
+}
+
+void list_models(const GpuModels& models, bool json) {
+  if (json) return print_models(models.all());
+  Table table({"model", "name", "capability", "SMs", "GB/s", "L2", "source"});
+  for (const GpuModel& model : models.all()) {
+    const cuda::DeviceInfo& device = model.device;
+    table.add({model.key, device.name, fmt::format("{:.1f}", device.capability / 10.0), std::to_string(device.sms),
+               fmt::format("{:g}", static_cast<double>(device.bandwidth) / 1e9), cache_text(device.l2), model.source});
+  }
+  print(table.text());
+}
+
+void show_model(const GpuModels& models, const std::string& name, bool json) {
+  const GpuModel* model = models.find(name);
+  if (!model)
+    throw CliError(kExitUsage, fmt::format("--preset {}: give one of {}, or a model of --presets FILE.json", name, models.keys()));
+  if (json) return print_models({*model});
+  print(spec_table(model->key, model->device));
+}
+
+void show_machine(const DeviceOptions& options) {
   const cpu::CpuInfo cpu = cpu::cpu_info();
   const int affinity = cpu::affinity_cores(), quota = cpu::quota_cores();
   const int threads = options.threads > 0 ? options.threads : cpu.cores;
+  const RunningGpus gpus = running_gpus();
   std::vector<CopyRate> rates;
   if (!options.no_measure) rates = measure_copies(static_cast<std::int64_t>(options.mib) << 20, threads, options.pin, options.rounds);
 
@@ -44,6 +78,8 @@ void device(const DeviceOptions& options) {
     json["copy_bytes"] = options.no_measure ? Json(nullptr) : Json(static_cast<std::int64_t>(options.mib) << 20);
     json["copy"] = Json::array();
     for (const CopyRate& rate : rates) json["copy"].push_back({{"name", rate.name}, {"threads", rate.threads}, {"gbps", rate.gbps}});
+    json["gpus"] = Json::array();
+    for (const cuda::DeviceInfo& gpu : gpus.devices) json["gpus"].push_back(spec_json(gpu, "the CUDA driver"));
     return print_json(json);
   }
   print(text_list({{"processor", cpu_model()},
@@ -52,17 +88,30 @@ void device(const DeviceOptions& options) {
                    {"SIMD target", fmt::format("{}, {} bytes", cpu.simd, cpu.vector_bytes)},
                    {"caches", fmt::format("L1 {}, L2 {}, L3 {}", cache_text(cpu.l1), cache_text(cpu.l2), cache_text(cpu.l3))},
                    {"memory", fmt::format("{}, {} available", bytes_text(memory_total()), bytes_text(memory_available()))}}));
-  if (rates.empty()) return;
-  Table table({"copy", "threads", "GB/s"});
-  for (const CopyRate& rate : rates) table.add({rate.name, std::to_string(rate.threads), fmt::format("{:.1f}", rate.gbps)});
-  print(fmt::format("\nCopies of {} MiB:\n{}", options.mib, table.text()));
+  if (!rates.empty()) {
+    Table table({"copy", "threads", "GB/s"});
+    for (const CopyRate& rate : rates) table.add({rate.name, std::to_string(rate.threads), fmt::format("{:.1f}", rate.gbps)});
+    print(fmt::format("\nCopies of {} MiB:\n{}", options.mib, table.text()));
+  }
+  if (gpus.devices.empty()) print(fmt::format("\nNo GPU: {}\n", gpus.why_none));
+  for (const cuda::DeviceInfo& gpu : gpus.devices) print("\n" + spec_table(gpu.name, gpu));
+}
+
+void device(const DeviceOptions& options) {
+  if (options.list) return list_models(GpuModels(options.presets), options.json);
+  if (!options.preset.empty()) return show_model(GpuModels(options.presets), options.preset, options.json);
+  if (!options.presets.empty()) throw CliError(kExitUsage, "--presets FILE.json: say --list, or --preset NAME for one of its models");
+  show_machine(options);
 }
 
 }  // namespace
 
 void add_device(CLI::App& app, int&) {
-  auto* command = app.add_subcommand("device", "Show cores, caches, SIMD target and measured copy rates");
+  auto* command = app.add_subcommand("device", "Show cores, caches, SIMD target, measured copy rates, and GPUs");
   const auto options = std::make_shared<DeviceOptions>();
+  command->add_option("--preset", options->preset, "Show a GPU model instead, which need not be here")->type_name("MODEL");
+  command->add_flag("--list", options->list, "List all GPU models");
+  add_presets_option(*command, options->presets);
   command->add_option("--size", options->mib, "MiB per array to copy (default 256)")->type_name("MIB")->check(CLI::Range(1, 1 << 20));
   command->add_option("--rounds", options->rounds, "Rounds to take the median of (default 7)")->type_name("N")->check(CLI::Range(1, 1000));
   command->add_option("--threads", options->threads, "Threads of the threaded copies (default: all)")

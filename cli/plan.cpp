@@ -12,6 +12,7 @@
 #include "cuda/device.h"
 #include "cuda/driver.h"
 #include "cuda/report.h"
+#include "gpu_models.h"
 #include "output.h"
 #include "scan_options.h"
 #include "shape.h"
@@ -32,7 +33,7 @@ What it prints: the shape in canonical form and its case, the algorithm with its
 that any scan must move, and why it was chosen. A plan changes speed only, never a bit of the result.)";
 
 struct PlanOptions {
-  std::string in, shape, strides, in_dtype, mask;
+  std::string in, shape, strides, in_dtype, mask, presets;
   ScanOptions scan;
   bool json = false;
 };
@@ -87,14 +88,14 @@ std::string text_of(const Problem& problem, const Plan& plan, const cpu::CpuInfo
   return text_list(lines);
 }
 
-// The GPU to plan for: a model's name, or this machine's first ("cuda"); null for the CPU.
-const cuda::DeviceInfo* choose_gpu(const std::string& device) {
-  if (device == "cpu") return nullptr;
-  if (device == "cuda") return &cuda::device_info(0);
-  if (const cuda::DeviceInfo* known = cuda::find_preset(device)) return known;
-  std::string keys;
-  for (const cuda::Preset& preset : cuda::presets()) keys += fmt::format(", {}", preset.key);
-  throw CliError(kExitUsage, fmt::format("--device {}: give cpu, cuda{}", device, keys));
+// The GPU to plan for: a model's name, or this machine's first ("cuda"); none for the CPU.
+std::optional<cuda::DeviceInfo> choose_gpu(const PlanOptions& options) {
+  const std::string& device = options.scan.device;
+  const GpuModels models(options.presets);
+  if (device == "cpu") return std::nullopt;
+  if (device == "cuda") return cuda::device_info(0);
+  if (const GpuModel* known = models.find(device)) return known->device;
+  throw CliError(kExitUsage, fmt::format("--device {}: give cpu, cuda, {}, or a model of --presets FILE.json", device, models.keys()));
 }
 
 std::string text_of(const Problem& problem, const cuda::Plan& plan, const cuda::DeviceInfo& gpu) {
@@ -118,7 +119,7 @@ std::string text_of(const Problem& problem, const cuda::Plan& plan, const cuda::
 }
 
 void plan(const PlanOptions& options) {
-  const cuda::DeviceInfo* gpu = choose_gpu(options.scan.device);
+  const std::optional<cuda::DeviceInfo> gpu = choose_gpu(options);
   Input input = options.in.empty() ? from_options(options) : from_file(options);
   const bool flat = options.scan.axis == "flat" || options.scan.axis == "none";
   if (flat) {
@@ -168,6 +169,7 @@ void add_plan(CLI::App& app, int&) {
   command->add_option("--mask", options->mask, "With a mask of bool, or of the same dtype as the input")
       ->type_name("MASK")
       ->check(CLI::IsMember({"bool", "same"}));
+  add_presets_option(*command, options->presets);
   add_json_flag(*command, options->json);
   set_examples(*command, kExamples);
   command->callback([options] { plan(*options); });

@@ -32,6 +32,7 @@ struct DeviceInfo {
 // A GPU model known by a short name, for planning without one: "4090", "h200".
 struct Preset {
   const char* key;
+  const char* source;  // where its figures are from
   DeviceInfo device;
 };
 
@@ -39,6 +40,9 @@ std::span<const Preset> presets();
 
 // A device to compile for when only its compute capability is known: a model with it, or with the next lower one that is listed.
 DeviceInfo device_of_capability(int capability);
+
+// "Ada Lovelace" for 89; "unknown" for what no listed or earlier architecture has.
+const char* architecture(int capability);
 
 // Case does not matter, nor do "RTX" and the like around the key; null if there is none of that name.
 const DeviceInfo* find_preset(std::string_view name);

@@ -1,4 +1,4 @@
-// The device code as text, embedded by cmake/cuda.cmake: src/cuda/kernels/*.cuh and the headers they share with the host.
+// The device code as text, embedded by cmake/embed.cmake: src/cuda/kernels/*.cuh and the headers they share with the host.
 #pragma once
 
 #include <span>

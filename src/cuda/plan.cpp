@@ -60,7 +60,8 @@ bool rows_aligned(const Problem& p, int step) {
   if (step == 0 || p.n % 4 != 0 || p.n_out % 4 != 0) return false;
   const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
     const std::int64_t size = bytes(dtype), vector = std::min<std::int64_t>(4 * size, 16), in_vector = vector / size;
-    const auto first = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(data)) + (step < 0 ? size : 0);
+    // Planned for without memory: as if allocated, and so aligned.
+    const std::int64_t first = data ? static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(data)) + (step < 0 ? size : 0) : 0;
     bool all = first % vector == 0;
     for (int i = 0; i < p.dims; ++i) all = all && p.dim[i].*stride % in_vector == 0;
     return all;

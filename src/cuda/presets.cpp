@@ -52,21 +52,22 @@ auto make_presets() {
   const DeviceInfo blackwell = of_capability(100, 228 * kKiB, 64, 32);
   const DeviceInfo blackwell_client = of_capability(120, 100 * kKiB, 48, 24);
   return std::array{
-      // The RTX 4090 as the KernelBench task documents describe it; NVIDIA's Ada whitepaper 1.1, appendix A, has the same figures.
-      Preset{"4090", device(ada, {"NVIDIA GeForce RTX 4090", 128, 1008, 24 * kGiB, 72 * kMiB, 82.6, 165.2, 165.2})},
-      // L4 and L40S data sheets (matrix rates there are with sparsity: halved); L2 from the Ada whitepapers for AD104 and AD102.
-      Preset{"l4", device(ada, {"NVIDIA L4", 58, 300, 24 * kGiB, 48 * kMiB, 60, 121, 121})},
-      Preset{"l40s", device(ada, {"NVIDIA L40S", 142, 864, 48 * kGiB, 96 * kMiB, 183, 362, 362})},
-      // A100 80GB SXM data sheet; A100 whitepaper for SMs and L2.
-      Preset{"a100", device(ampere, {"NVIDIA A100-SXM4-80GB", 108, 2039, 80 * kGiB, 40 * kMiB, 156, 312, 312})},
-      // H100 SXM5 data sheet (rates with sparsity: halved); H100 whitepaper for SMs and L2.
-      Preset{"h100", device(hopper, {"NVIDIA H100 80GB HBM3", 132, 3350, 80 * kGiB, 50 * kMiB, 494.7, 989.4, 989.4})},
-      // H200 SXM data sheet; memory as nvidia-smi reports it, SMs and L2 as the driver does.
-      Preset{"h200", device(hopper, {"NVIDIA H200", 132, 4800, 143771 * kMiB, 60 * kMiB, 494.7, 989.4, 989.4})},
-      // DGX B200 data sheet divided by its eight GPUs; SMs and L2 as the driver reports them (Chips and Cheese, 2025).
-      Preset{"b200", device(blackwell, {"NVIDIA B200", 148, 8000, 180 * kGiB, 126 * kMiB, 1125, 2250, 2250})},
-      // RTX Blackwell whitepaper 1.1, appendix A (rates with f32 accumulation, dense).
-      Preset{"5090", device(blackwell_client, {"NVIDIA GeForce RTX 5090", 170, 1792, 32 * kGiB, 96 * kMiB, 104.8, 209.5, 209.5})},
+      Preset{"4090", "NVIDIA Ada whitepaper 1.1, appendix A; KernelBench task documents give the same figures",
+             device(ada, {"NVIDIA GeForce RTX 4090", 128, 1008, 24 * kGiB, 72 * kMiB, 82.6, 165.2, 165.2})},
+      Preset{"l4", "L4 data sheet (matrix rates there are with sparsity: halved); Ada whitepaper for L2 (AD104)",
+             device(ada, {"NVIDIA L4", 58, 300, 24 * kGiB, 48 * kMiB, 60, 121, 121})},
+      Preset{"l40s", "L40S data sheet (matrix rates there are with sparsity: halved); Ada whitepaper for L2 (AD102)",
+             device(ada, {"NVIDIA L40S", 142, 864, 48 * kGiB, 96 * kMiB, 183, 362, 362})},
+      Preset{"a100", "A100 80GB SXM data sheet; A100 whitepaper for SMs and L2",
+             device(ampere, {"NVIDIA A100-SXM4-80GB", 108, 2039, 80 * kGiB, 40 * kMiB, 156, 312, 312})},
+      Preset{"h100", "H100 SXM5 data sheet (matrix rates there are with sparsity: halved); H100 whitepaper for SMs and L2",
+             device(hopper, {"NVIDIA H100 80GB HBM3", 132, 3350, 80 * kGiB, 50 * kMiB, 494.7, 989.4, 989.4})},
+      Preset{"h200", "H200 SXM data sheet; memory as nvidia-smi reports it, SMs and L2 as the driver does",
+             device(hopper, {"NVIDIA H200", 132, 4800, 143771 * kMiB, 60 * kMiB, 494.7, 989.4, 989.4})},
+      Preset{"b200", "DGX B200 data sheet divided by its eight GPUs; SMs and L2 as the driver reports them (Chips and Cheese, 2025)",
+             device(blackwell, {"NVIDIA B200", 148, 8000, 180 * kGiB, 126 * kMiB, 1125, 2250, 2250})},
+      Preset{"5090", "RTX Blackwell whitepaper 1.1, appendix A (matrix rates with f32 accumulation, dense)",
+             device(blackwell_client, {"NVIDIA GeForce RTX 5090", 170, 1792, 32 * kGiB, 96 * kMiB, 104.8, 209.5, 209.5})},
   };
 }
 
@@ -93,6 +94,13 @@ DeviceInfo device_of_capability(int capability) {
   DeviceInfo device = *best;
   device.capability = capability;
   return device;
+}
+
+const char* architecture(int capability) {
+  if (capability >= 100 && capability < 130) return "Blackwell";
+  if (capability >= 90 && capability < 100) return "Hopper";
+  if (capability == 89) return "Ada Lovelace";
+  return capability >= 80 && capability < 89 ? "Ampere" : "unknown";
 }
 
 const DeviceInfo* find_preset(std::string_view name) {

@@ -31,7 +31,7 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 TEST(Main, HelpTeachesByExample) {
   EXPECT_TRUE(has(text_of({"--help"}), "Exit codes"));
-  for (const char* command : {"run", "demo", "plan", "device", "doctor", "pack", "completion"}) {
+  for (const char* command : {"run", "demo", "plan", "device", "advise", "doctor", "pack", "completion"}) {
     const std::string help = text_of({command, "--help"});
     EXPECT_TRUE(has(help, "Examples:")) << command;
     EXPECT_TRUE(has(help, "--json")) << command;
@@ -47,8 +47,9 @@ TEST(Main, TellsItsVersions) {
 
 TEST(Main, NoticesThatStdoutIsFull) {
   const Folder folder;
-  const std::string command = std::string("'") + CUMULUS_CLI_PATH + "' plan --shape 8 > /dev/full";
-  const Outcome outcome = folder.run({"-c", command}, -1, "/bin/sh");
+  std::string command;
+  for (const std::string& word : support::command_line(CUMULUS_CLI_PATH, {"plan", "--shape", "8"})) command += "'" + word + "' ";
+  const Outcome outcome = folder.run({"-c", command + "> /dev/full"}, -1, "/bin/sh");
   EXPECT_EQ(outcome.code, 3);
   EXPECT_TRUE(has(outcome.err, "stdout")) << outcome.err;
 }

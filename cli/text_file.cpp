@@ -1,0 +1,69 @@
+#include "text_file.h"
+
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "cleanup.h"
+#include "commands.h"
+
+namespace cumulus::cli {
+namespace {
+
+[[noreturn]] void fail_io(const char* what, const std::string& path, int error) {
+  throw CliError(kExitIo, fmt::format("{} {}: {}", what, path, std::strerror(error)));
+}
+
+[[noreturn]] void fail_exists(const std::string& path) {
+  throw CliError(kExitUsage, fmt::format("{} exists and is left as it is: name another file, or replace it with --force", path));
+}
+
+// All of it onto the disk, or an errno.
+int fill(int file, const std::string& text) {
+  const mode_t mask = umask(0);
+  umask(mask);
+  if (fchmod(file, 0666 & ~mask) != 0) return errno;
+  for (std::size_t at = 0; at < text.size();) {
+    const ssize_t written = write(file, text.data() + at, text.size() - at);
+    if (written < 0 && errno != EINTR) return errno;
+    if (written > 0) at += static_cast<std::size_t>(written);
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::string read_text(const std::string& path, std::size_t limit) {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  if (!file) fail_io("cannot open", path, errno);
+  std::string text(limit + 1, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
+  if (std::ferror(file.get())) fail_io("cannot read", path, errno);
+  if (text.size() > limit) throw CliError(kExitUsage, fmt::format("{} is longer than {} bytes: name a text file", path, limit));
+  return text;
+}
+
+void write_text(const std::string& path, const std::string& text, bool force) {
+  struct stat status {};
+  const bool exists = lstat(path.c_str(), &status) == 0;
+  if (exists && S_ISDIR(status.st_mode)) fail_io("cannot write", path, EISDIR);
+  if (exists && !force) fail_exists(path);
+  std::string temporary = path + ".XXXXXX";
+  const int file = make_temporary(temporary);
+  if (file < 0) fail_io("cannot create a temporary file beside", path, errno);
+  int error = fill(file, text);
+  if (close(file) != 0 && error == 0) error = errno;
+  // A link, unlike a rename, fails where another program made the file meanwhile.
+  if (error == 0 && (force ? std::rename(temporary.c_str(), path.c_str()) : link(temporary.c_str(), path.c_str())) != 0) error = errno;
+  if (error == 0 && force) forget_temporary(temporary);
+  else remove_temporary(temporary);
+  if (error == EEXIST) fail_exists(path);
+  if (error != 0) fail_io("cannot write", path, error);
+}
+
+}  // namespace cumulus::cli
