@@ -1,0 +1,1 @@
+"""One file for each problem, complete in itself: imports, wrapper, ModelNew. KernelBench reads their text."""
