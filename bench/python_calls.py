@@ -59,6 +59,8 @@ def cuda_calls(n: int) -> dict[str, Callable[[], Any]]:
 def measure(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """Microseconds a call of each, by round."""
     timers = {name: timeit.Timer(call) for name, call in [*calls.items(), ("", lambda: None)]}
+    for timer in timers.values():  # until the core has its speed, and the libraries have made what they make once
+        timer.timeit(20_000)
     number = {name: max(1, int(BATCH_SECONDS / (min(timer.repeat(3, 100)) / 100))) for name, timer in timers.items()}
     times: dict[str, list[float]] = {name: [] for name in timers}
     for _ in range(rounds):
