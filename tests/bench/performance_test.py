@@ -15,6 +15,15 @@ class Performance(unittest.TestCase):
     def test_page_is_generated_from_the_results(self):
         subprocess.run([sys.executable, ROOT / "scripts" / "make_performance", "--check"], check=True)
 
+    def test_results_of_python_name_theirs(self):
+        files = sorted((ROOT / "bench" / "results" / "python").glob("*.json"))
+        self.assertTrue(files)
+        for path in files:
+            for result in json.loads(path.read_text()):
+                with self.subTest(path=path.name, case=result["case"]):
+                    self.assertTrue(result["commit"])
+                    self.assertTrue(set(result["machine"]) <= {"cpu", "cores", "gpu", "sms"})
+
     def test_results_name_their_commit_and_machine_but_no_host(self):
         for path in RESULTS:
             for result in json.loads(path.read_text()):
