@@ -150,6 +150,7 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   plan.warps = element_bytes(p) >= 8 ? 4 : 8, plan.segments = most;
   if (needed <= std::min(8, most)) plan.warps = 1, plan.segments = power_above(needed);  // a warp holds the row
   else if (needed <= 64) plan.segments = std::min(4, most), plan.warps = std::max(power_above(divide_up(needed, plan.segments)), 1);
+  else if (needed <= 128 && plan.step < 0 && most == 32) plan.warps = 4;  // with 8 warps of 16 segments, rows in reverse spill 120 bytes
   else if (needed <= 128) plan.segments = std::min(16, most);
   else if (needed <= 320 && most == 32) plan.warps = static_cast<int>(divide_up(needed, 32));
   plan.warps = std::min(plan.warps, element_bytes(p) > 8 ? 8 : 16);

@@ -45,6 +45,7 @@ struct Kernel {
   DType in, out, mask;
   Shape shape;
   bool odd;  // not contiguous
+  bool reverse = false;
 
   Problem problem() const {
     Problem p{};
@@ -53,13 +54,15 @@ struct Kernel {
     p.acc = cumulus::accumulator(out), p.kernel = cumulus::kernel_accumulator(op, out);
     p.n = p.n_out = shape.n, p.rows = shape.rows;
     const std::int64_t along = shape.columns ? shape.rows : odd ? 2 : 1, across = shape.columns ? 1 : along * shape.n;
-    p.axis = {shape.n, along, along, along, along, 0, 0};
+    const std::int64_t step = reverse ? -along : along;
+    p.axis = {shape.n, step, step, step, step, 0, 0};
     if (shape.rows > 1) p.dims = 1, p.dim[0] = {shape.rows, across, across, across, across, 1, 1};
     return p;
   }
   std::string text() const {
     return std::string(cumulus::name(op)) + " " + cumulus::name(in) + " to " + cumulus::name(out) +
-           (mask == DType::none ? "" : std::string(", mask ") + cumulus::name(mask)) + ", " + shape.name + (odd ? " strided" : "");
+           (mask == DType::none ? "" : std::string(", mask ") + cumulus::name(mask)) + ", " + shape.name + (odd ? " strided" : "") +
+           (reverse ? " in reverse" : "");
   }
 };
 
@@ -156,6 +159,14 @@ TEST(Compile, F32SumsFit) {
     for (const DeviceInfo& device : devices())
       if (device.capability == 80 || device.capability == 90 || full())
         check({Op::sum, DType::f32, DType::f32, DType::none, shape, false}, device);
+}
+
+// In reverse too, but for two: rows of 1000 spill 4 bytes, and for 8.0 rows of 32768 spill 16.
+TEST(Compile, F32SumsInReverseFit) {
+  if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";
+  for (const Shape& shape : kShapes)
+    for (const DeviceInfo& device : devices())
+      if (device.capability == 90 && shape.n != 1000) check({Op::sum, DType::f32, DType::f32, DType::none, shape, false, true}, device);
 }
 
 }  // namespace
