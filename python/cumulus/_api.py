@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from cumulus import _arrays, _core
+from cumulus import _core, _dispatch
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -255,8 +255,8 @@ def cumulative_sum(
     >>> cumulus.cumulative_sum([1, 2, 3], include_initial=True)
     array([0, 1, 3, 6])
     """
-    _arrays.check_standard_axis(x, axis)
-    return _arrays.scan(_core.sum, x, axis, dtype, out, exclusive, reverse, mask, initial, return_total, include_initial)
+    _dispatch.check_standard_axis(x, axis)
+    return _dispatch.scan(_core.sum, x, axis, dtype, out, exclusive, reverse, mask, initial, return_total, include_initial)
 
 
 @_documented
@@ -300,8 +300,8 @@ def cumulative_prod(
     >>> cumulus.cumulative_prod([2, 3, 4], include_initial=True)
     array([ 1,  2,  6, 24])
     """
-    _arrays.check_standard_axis(x, axis)
-    return _arrays.scan(_core.prod, x, axis, dtype, out, exclusive, reverse, mask, initial, return_total, include_initial)
+    _dispatch.check_standard_axis(x, axis)
+    return _dispatch.scan(_core.prod, x, axis, dtype, out, exclusive, reverse, mask, initial, return_total, include_initial)
 
 
 @_documented
@@ -356,4 +356,4 @@ def linear_recurrence(
     >>> cumulus.linear_recurrence(0.5, [1.0, 1.0, 1.0])
     array([1.  , 1.5 , 1.75])
     """
-    return _arrays.recurrence(a, b, axis, dtype, out, exclusive, reverse, mask, initial, return_total, include_initial)
+    return _dispatch.recurrence(a, b, axis, dtype, out, exclusive, reverse, mask, initial, return_total, include_initial)

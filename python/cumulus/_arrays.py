@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from cumulus import _core, _dlpack
+from cumulus import _core
 
 try:
     from numpy.lib.array_utils import normalize_axis_index
@@ -31,54 +30,16 @@ class Options(NamedTuple):
     return_total: bool
 
 
-def make_kind(exclusive: bool, include_initial: bool) -> int:
-    if exclusive and include_initial:
-        raise ValueError("exclusive and include_initial are two different kinds of scan: ask for one of them")
-    if include_initial:
-        return _core.prefixes
-    return _core.exclusive if exclusive else _core.inclusive
-
-
-def scan(
-    op: int,
-    x: Any,
-    axis: Any,
-    dtype: Any,
-    out: Any,
-    exclusive: Any,
-    reverse: Any,
-    mask: Any,
-    initial: Any,
-    return_total: Any,
-    include_initial: bool = False,
-) -> Any:
-    """A scan of one input, all options."""
-    options = Options(op, make_kind(exclusive, include_initial), bool(reverse), mask, initial, bool(return_total))
-    if _dlpack.is_foreign(x):
-        return _dlpack.scan(options, [x], axis, dtype, out)
+def scan(options: Options, x: Any, axis: int | None, dtype: Any, out: Any) -> Any:
+    """A scan of one input."""
     array = as_array(x, "x")
     if axis is None or array.ndim == 0:
         array, axis, options = _flattened(array, axis, options)
-    return _scan(options, [array], axis, _result_dtype(op, array.dtype, dtype), out)
+    return _scan(options, [array], axis, _result_dtype(options.op, array.dtype, dtype), out)
 
 
-def recurrence(
-    a: Any,
-    b: Any,
-    axis: int,
-    dtype: Any,
-    out: Any,
-    exclusive: bool,
-    reverse: bool,
-    mask: Any,
-    initial: Any,
-    return_total: bool,
-    include_initial: bool,
-) -> Any:
-    """A scan of two inputs, all options."""
-    options = Options(_core.recurrence, make_kind(exclusive, include_initial), bool(reverse), mask, initial, bool(return_total))
-    if _dlpack.is_foreign(a) or _dlpack.is_foreign(b):
-        return _dlpack.scan(options, [a, b], axis, dtype, out)
+def recurrence(options: Options, a: Any, b: Any, axis: int, dtype: Any, out: Any) -> Any:
+    """A scan of two inputs."""
     arrays = [as_array(a, "a"), as_array(b, "b")]
     # A Python scalar takes the other's precision, as it does in an expression.
     weak = [value if type(value) in (bool, int, float, complex) else array.dtype for value, array in zip((a, b), arrays)]
@@ -86,16 +47,42 @@ def recurrence(
     arrays = list(np.broadcast_arrays(*(array.astype(common, copy=False) for array in arrays)))
     if arrays[0].ndim == 0:
         arrays = [array.reshape(1) for array in arrays]
-    return _scan(options, arrays, axis, _result_dtype(_core.recurrence, common, dtype), out)
+    return _scan(options, arrays, axis, _result_dtype(options.op, common, dtype), out)
 
 
-def check_standard_axis(x: Any, axis: int | None) -> None:
-    """The array API's rule: one axis at least, and `axis` unless there is just one."""
-    rank = x.ndim if hasattr(x, "ndim") else np.ndim(x)
-    if rank == 0:
-        raise ValueError("x is a scalar, and the array API's cumulative functions need an axis: use cumsum or cumprod, or give an array")
-    if axis is None and rank != 1:
-        raise ValueError(f"axis is None but x has {rank} axes: name one (only one-dimensional input may leave it out)")
+# ---- rules that the other libraries' arrays follow too, by NumPy's names of dtypes ----
+
+
+def supported(given: str, result: str) -> bool:
+    """The core's list of pairs. All others are converted before the scan, as NumPy does."""
+    if given == result:
+        return given != "bool"
+    real = given in ("float16", "bfloat16", "float32", "float64")
+    integer = given == "bool" or given.startswith(("int", "uint"))
+    return result in _WIDE[2:] if real else integer and result in _WIDE
+
+
+def promoted(op: int, given: str) -> str:
+    """The result's dtype unless another is asked for: sums and products of integers narrower than the platform's are widened."""
+    if op in (_core.max, _core.min):
+        return given
+    if given in ("bool", "int8", "int16", "int32"):
+        return "int64"
+    return "uint64" if given in ("uint8", "uint16", "uint32") else given
+
+
+def initial_array(initial: Any, result: str) -> Array:
+    """A start value in the accumulator of the result's dtype."""
+    accumulator = np.dtype("float32" if result in ("float16", "bfloat16") else result)
+    if type(initial) is int:
+        return np.array(initial, dtype=accumulator)  # an OverflowError if it does not fit
+    array = as_array(initial, "initial")
+    if _KIND_ORDER.index(array.dtype.kind) > _KIND_ORDER.index(accumulator.kind):
+        raise TypeError(f"initial has dtype {array.dtype}, which does not convert to the result's {result}: ask for a wider dtype=")
+    return array.astype(accumulator)
+
+
+# ---- NumPy's own ----
 
 
 def as_array(value: Any, name: str) -> Array:
@@ -121,15 +108,6 @@ def usable(array: Array) -> Array:
     return array.astype(array.dtype.newbyteorder("="), order="C")
 
 
-def supported(given: str, result: str) -> bool:
-    """The core's list of pairs, by NumPy's names of dtypes. All others are converted before the scan, as NumPy does."""
-    if given == result:
-        return given != "bool"
-    real = given in ("float16", "bfloat16", "float32", "float64")
-    integer = given == "bool" or given.startswith(("int", "uint"))
-    return result in _WIDE[2:] if real else integer and result in _WIDE
-
-
 def _flattened(array: Array, axis: Any, options: Options) -> tuple[Array, int, Options]:
     if array.ndim == 0 and axis is not None:
         normalize_axis_index(axis, 1)  # NumPy takes a scalar for one element
@@ -146,13 +124,8 @@ def _result_dtype(op: int, given: np.dtype[Any], asked: Any) -> np.dtype[Any]:
         if dtype == np.bool_ and op not in (_core.max, _core.min):
             raise TypeError("dtype is bool, which Cumulus does not sum or multiply: use cummax (any so far) or cummin (all so far)")
         return dtype
-    if op in (_core.max, _core.min):
-        return given
-    if given.kind in "bi" and given.itemsize < 8:
-        return np.dtype(np.int64)
-    if given.kind == "u" and given.itemsize < 8:
-        return np.dtype(np.uint64)
-    return given
+    name = promoted(op, given.name)
+    return given if name == given.name else np.dtype(name)
 
 
 def _scan(options: Options, inputs: list[Array], axis: int, dtype: np.dtype[Any], out: Array | None) -> Any:
@@ -170,7 +143,7 @@ def _scan(options: Options, inputs: list[Array], axis: int, dtype: np.dtype[Any]
         inputs = [array.astype(dtype) for array in inputs]
         if mask is not None and mask.dtype != np.bool_:
             mask = mask.astype(dtype)
-    initial = _initial(options.initial, dtype)
+    initial = None if options.initial is None else initial_array(options.initial, dtype.name)
     direct = out is not None and out.dtype == dtype and usable(out) is out and _separate(out, inputs, mask, initial)
     result = out if direct and out is not None else _like(inputs[0], shape, dtype)
     total = np.empty(shape[:axis] + shape[axis + 1 :], dtype) if options.return_total else None
@@ -198,8 +171,7 @@ def _scan_bool(options: Options, inputs: list[Array], axis: int, out: Array | No
     """Maximum and minimum of bool: those of the bytes 0 and 1."""
     given = [array.astype(np.bool_, copy=False).view(np.uint8) for array in inputs]
     mask = None if options.mask is None else _mask(options.mask, np.dtype(np.bool_))
-    least = options.op == _core.max
-    initial = np.bool_(not least) if options.initial is None else as_array(options.initial, "initial")
+    initial = np.bool_(options.op == _core.min) if options.initial is None else as_array(options.initial, "initial")
     if initial.dtype != np.bool_:
         raise TypeError(f"initial is {initial.dtype} but the result is bool: pass a bool")
     target = out.view(np.uint8) if out is not None else None
@@ -230,18 +202,6 @@ def _mask(mask: Any, given: np.dtype[Any]) -> Array | None:
     return array.astype(given)
 
 
-def _initial(initial: Any, dtype: np.dtype[Any]) -> Array | None:
-    if initial is None:
-        return None
-    accumulator = np.dtype(np.float32) if dtype.name in ("float16", "bfloat16") else dtype
-    if type(initial) is int:
-        return np.array(initial, dtype=accumulator)  # an OverflowError if it does not fit
-    array = as_array(initial, "initial")
-    if _KIND_ORDER.index(array.dtype.kind) > _KIND_ORDER.index(accumulator.kind):
-        raise TypeError(f"initial has dtype {array.dtype}, which does not convert to the result's {dtype}: ask for a wider dtype=")
-    return array.astype(accumulator)
-
-
 def _like(array: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """A new array whose axes lie in memory in the order of the input's, as NumPy's results do."""
     return np.empty_like(array, dtype=dtype, shape=shape, subok=False)
@@ -261,7 +221,3 @@ def _bits(array: Array | None) -> Any:
     if array is not None and array.dtype.name == "bfloat16":
         return array.view(np.uint16), _core.dtype_bf16
     return array
-
-
-_core.set_general(scan)
-assert sys.byteorder == "little", "Cumulus is built for little-endian machines"

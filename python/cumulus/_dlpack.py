@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cumulus import _core
+from cumulus._arrays import Options, initial_array, promoted, supported
 
 try:
     from numpy.exceptions import AxisError
 except ImportError:  # before NumPy 1.25
     from numpy import AxisError  # type: ignore[no-redef, attr-defined, unused-ignore]
-
-if TYPE_CHECKING:
-    from cumulus._arrays import Options
 
 _NUMPY_NAMES = {
     "f16": "float16",
@@ -104,21 +102,18 @@ def _synchronise(stream: int) -> None:
 
 def scan(options: Options, inputs: list[Any], axis: int | None, dtype: Any, out: Any) -> Any:
     """A scan of arrays with __dlpack__, all of one library and device."""
-    from cumulus._arrays import supported  # imported late: the two modules know each other
-
     first = next(x for x in inputs if is_foreign(x))
     if any(getattr(x, "requires_grad", False) for x in (*inputs, options.mask, options.initial)):
         raise TypeError("a tensor requires grad, which DLPack does not carry: use cumulus.torch, or pass tensor.detach()")
     library = Library(first)
-    described = _core.describe(_capsule(first, library, None, None))
-    on_cpu, device = described[1], described[2]
-    stream = 0 if on_cpu else library.stream(device)
-    given = [_NUMPY_NAMES[_core.describe(_capsule(x, library, None, None))[0]] for x in inputs if is_foreign(x)]
     if len(inputs) == 2:
         inputs = list(_broadcast(library, inputs, first))
-        given = [_NUMPY_NAMES[_core.describe(_capsule(x, library, None, None))[0]] for x in inputs]
-        if given[0] != given[1]:
-            raise TypeError(f"a is {given[0]} but b is {given[1]}: convert one of the two")
+    described = [_core.describe(_capsule(x, library, None, None)) for x in inputs]
+    given = [_NUMPY_NAMES[name] for name, _, _ in described]
+    if given[0] != given[-1]:
+        raise TypeError(f"a is {given[0]} but b is {given[-1]}: convert one of the two")
+    _, on_cpu, device = described[0]
+    stream = 0 if on_cpu else library.stream(device)
     name = _result_name(options.op, library, given[0], dtype)
     if not supported(given[0], name):
         inputs = [library.converted(x, name) for x in inputs]
@@ -141,7 +136,7 @@ def scan(options: Options, inputs: list[Any], axis: int | None, dtype: Any, out:
     total = library.empty(first, shape[:axis] + shape[axis + 1 :], name, on_cpu) if options.return_total else None
     initial = options.initial
     if initial is not None and not is_foreign(initial):
-        initial = np.asarray(initial, dtype=_accumulator(name))
+        initial = initial_array(initial, name)
         if initial.ndim != 0 and not on_cpu:
             raise TypeError(f"initial is an array on the CPU but x is on a GPU: pass a scalar, or an array of {library.name}")
     target = None if on_cpu else stream
@@ -192,15 +187,8 @@ def _result_name(op: int, library: Library, given: str, asked: Any) -> str:
         return name
     if given == "bool" and op in (_core.max, _core.min):
         raise TypeError("x is bool: convert it to an 8-bit integer for the running maximum or minimum")
-    if op in (_core.max, _core.min):
-        return given
-    if given == "bool" or given in ("int8", "int16", "int32"):
-        return library.default_integer("int64")
-    return library.default_integer("uint64") if given in ("uint8", "uint16", "uint32") else given
-
-
-def _accumulator(name: str) -> str:
-    return "float32" if name in ("float16", "bfloat16") else name
+    wide = promoted(op, given)
+    return given if wide == given else library.default_integer(wide)
 
 
 def _checked_out(out: Any, shape: tuple[int, ...], name: str, library: Library) -> Any:

@@ -18,7 +18,7 @@
 
 namespace {
 
-// The Python function that takes what scan() leaves: set once, by cumulus/_arrays.py.
+// The Python function that takes what scan() leaves: set once, by cumulus/_dispatch.py.
 PyObject* general = nullptr;
 
 // A call that moves less than this ends before another thread could use the interpreter.
@@ -305,16 +305,12 @@ PyObject* scan_into(PyObject*, PyObject* values) {
   Py_RETURN_NONE;
 }
 
-// dtype_of(capsule): (Cumulus's name, is it on the CPU, device index).
+// describe(capsule): (Cumulus's name of the dtype, is it on the CPU, device index).
 PyObject* describe(PyObject*, PyObject* capsule) {
   Operand o;
   if (!PyCapsule_CheckExact(capsule)) return PyErr_Format(PyExc_TypeError, "describe takes a DLPack capsule");
   if (!view_capsule(capsule, "x", o)) return nullptr;
-  return Py_BuildValue("(siiN)", cumulus_dtype_name(o.tensor.dtype), o.tensor.device == CUMULUS_CPU, o.tensor.device_index, [&] {
-    PyObject* shape = PyTuple_New(o.tensor.rank);
-    for (int i = 0; shape && i < o.tensor.rank; ++i) PyTuple_SetItem(shape, i, PyLong_FromLongLong(o.shape[i]));
-    return shape;
-  }());
+  return Py_BuildValue("(sii)", cumulus_dtype_name(o.tensor.dtype), o.tensor.device == CUMULUS_CPU, o.tensor.device_index);
 }
 
 PyObject* set_general(PyObject*, PyObject* function) {
@@ -327,7 +323,7 @@ PyObject* set_general(PyObject*, PyObject* function) {
 PyMethodDef methods[] = {
     {"scan", scan, METH_VARARGS, "scan(op, x, axis, dtype, out, exclusive, reverse, mask, initial, return_total)"},
     {"scan_into", scan_into, METH_VARARGS, "scan_into(op, kind, axis, reverse, in, in2, out, mask, initial, total, stream)"},
-    {"describe", describe, METH_O, "describe(capsule): (dtype's name, is it on the CPU, device index, shape)"},
+    {"describe", describe, METH_O, "describe(capsule): (dtype's name, is it on the CPU, device index)"},
     {"set_general", set_general, METH_O, "set_general(function): takes the calls that scan() does not do itself"},
     {nullptr, nullptr, 0, nullptr}};
 

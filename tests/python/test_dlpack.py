@@ -124,6 +124,8 @@ class TestLibrary:
             cumulus.cumsum(x, 2)
         with pytest.raises(TypeError, match="same library"):
             cumulus.cumsum(x, 1, mask=np.ones((2, 3), bool))
+        with pytest.raises(TypeError, match="does not convert"):
+            cumulus.cumsum(make(np.ones((2, 3), np.int64)), 1, initial=0.5)
         with pytest.raises(TypeError, match="out is a"):
             cumulus.cumsum(x, 1, out=np.ones((2, 3), np.float32))
 
