@@ -19,10 +19,6 @@
 namespace cumulus::cli {
 namespace {
 
-[[noreturn]] void fail_io(const std::string& what, const std::string& path, int error) {
-  throw CliError(kExitIo, fmt::format("{} {}: {}", what, path, std::strerror(error)));
-}
-
 Dims dims(const std::vector<std::int64_t>& values) { return {values.data(), static_cast<int>(values.size())}; }
 
 // Bytes of an array, or an error where 63 bits do not hold them.
@@ -135,9 +131,7 @@ void OutputArray::create(std::size_t size) {
     temporary_.clear();
     fail_io("cannot create a temporary file beside", path_, error);
   }
-  const mode_t mask = umask(0);
-  umask(mask);
-  if (fchmod(file_, exists ? status.st_mode & 07777 : 0666 & ~mask) != 0) fail_io("cannot set the permissions of", path_, errno);
+  if (fchmod(file_, exists ? status.st_mode & 07777 : new_file_mode()) != 0) fail_io("cannot set the permissions of", path_, errno);
   if (const int error = posix_fallocate(file_, 0, static_cast<off_t>(size)))
     fail_io(fmt::format("cannot take {} bytes for", size), path_, error);
   mapping_ = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);

@@ -1,6 +1,7 @@
 #include "cleanup.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -80,6 +81,16 @@ void remove_temporary(const std::string& name) {
     unlink(slot.name);
     slot.used = false;
   }
+}
+
+mode_t new_file_mode() {
+  const mode_t mask = umask(0);
+  umask(mask);
+  return 0666 & ~mask;
+}
+
+void fail_io(const std::string& what, const std::string& path, int error) {
+  throw CliError(kExitIo, fmt::format("{} {}: {}", what, path, std::strerror(error)));
 }
 
 }  // namespace cumulus::cli

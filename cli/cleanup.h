@@ -1,6 +1,8 @@
 // Temporary files that vanish whatever ends the process (short of SIGKILL).
 #pragma once
 
+#include <sys/stat.h>
+
 #include <string>
 
 namespace cumulus::cli {
@@ -15,5 +17,11 @@ void forget_temporary(const std::string& name);
 
 // Removes it; nothing happens for an empty or unknown name.
 void remove_temporary(const std::string& name);
+
+// The permissions of a new file: those of a temporary one are its owner's alone.
+mode_t new_file_mode();
+
+// Throws CliError (kExitIo): "<what> <path>: <the errno's words>".
+[[noreturn]] void fail_io(const std::string& what, const std::string& path, int error);
 
 }  // namespace cumulus::cli

@@ -6,7 +6,6 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <memory>
 
 #include "cleanup.h"
@@ -15,19 +14,13 @@
 namespace cumulus::cli {
 namespace {
 
-[[noreturn]] void fail_io(const char* what, const std::string& path, int error) {
-  throw CliError(kExitIo, fmt::format("{} {}: {}", what, path, std::strerror(error)));
-}
-
 [[noreturn]] void fail_exists(const std::string& path) {
   throw CliError(kExitUsage, fmt::format("{} exists and is left as it is: name another file, or replace it with --force", path));
 }
 
 // All of it onto the disk, or an errno.
 int fill(int file, const std::string& text) {
-  const mode_t mask = umask(0);
-  umask(mask);
-  if (fchmod(file, 0666 & ~mask) != 0) return errno;
+  if (fchmod(file, new_file_mode()) != 0) return errno;
   for (std::size_t at = 0; at < text.size();) {
     const ssize_t written = write(file, text.data() + at, text.size() - at);
     if (written < 0 && errno != EINTR) return errno;
