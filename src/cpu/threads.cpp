@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <atomic>
@@ -26,7 +27,19 @@
 namespace cumulus::cpu {
 namespace {
 
-std::atomic<bool> forked_child{false};
+// A forked child has none of its parent's other threads, but all the locks that they held, in oneTBB and anywhere. So a child of a
+// process that had any works alone; oneTBB may have been in use without us, hence from the library's loading on.
+std::atomic<bool> had_threads{false}, forked_child{false};
+
+bool has_threads() {
+  struct stat tasks;  // a link for each thread, besides a folder's own two
+  return stat("/proc/self/task", &tasks) != 0 || tasks.st_nlink != 3;
+}
+
+const int watches_forks = pthread_atfork([] { had_threads.store(has_threads()); }, nullptr,
+                                         [] {
+                                           if (had_threads.load()) forked_child.store(true);
+                                         });
 
 // OpenMP's own word on whether this thread is in a parallel region; null when no OpenMP library is loaded.
 bool in_openmp_region() {
@@ -47,8 +60,6 @@ tbb::task_arena& arena_of(int threads) {
   static constinit std::mutex mutex;
   const std::lock_guard lock(mutex);
   static auto& arenas = *new std::map<int, std::unique_ptr<tbb::task_arena>>;
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { forked_child.store(true); });
-  (void)registered;
   auto& arena = arenas[threads];
   if (!arena) arena = std::make_unique<tbb::task_arena>(threads);
   return *arena;
@@ -93,7 +104,8 @@ void happens_after(void*) {}
 }  // namespace
 
 bool parallel_allowed() {
-  return !forked_child.load(std::memory_order_relaxed) && tbb::task::current_context() == nullptr && !in_openmp_region();
+  return watches_forks == 0 && !forked_child.load(std::memory_order_relaxed) && tbb::task::current_context() == nullptr &&
+         !in_openmp_region();
 }
 
 void parallel(int threads, bool pin, const std::function<void(int)>& body) {
