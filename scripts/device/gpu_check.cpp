@@ -1,18 +1,24 @@
 // Checks bits and measures speed on a GPU, with nothing but the driver, NVRTC and this program.
 //   gpu_check bits N SEED     N random calls of every layout against the CPU backend
 //   gpu_check table [WORD]    the table of full-size cases (those whose names contain WORD): bits, and the ratio to a copy of the same
-//   bytes gpu_check small           1-D scans of 2^10 to 2^27 elements
-// Writes JSON lines to the file that CUMULUS_JSON names.
+//                             bytes
+//   gpu_check sweep WORD      those cases under other tunings
+//   gpu_check small           1-D scans of 2^10 to 2^27 elements
+// Writes JSON lines to the file that CUMULUS_JSON names; CUMULUS_COMMIT says in them what was measured.
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <functional>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
 
 #include "cpu/run.h"
 #include "cuda/launch.h"
@@ -233,7 +239,9 @@ std::vector<Row> rows() {
       {"rows odd 32769", {32767, 32769}, 1, f32, f32, inclusive, false, 0, {}, 0.95},
       {"rows reverse odd 32767", {32768, 32767}, 1, f32, f32, inclusive, true, 0, {}, 0.95},
       {"rows 24576", {43690, 24576}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"rows 20480", {52428, 20480}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
       {"rows 16384", {65536, 16384}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
+      {"rows reverse 16384", {65536, 16384}, 1, f32, f32, inclusive, true, 0, {}, 0.97},
       {"rows 8192", {131072, 8192}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
       {"rows 4096", {262144, 4096}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
       {"rows 65536", {16384, 65536}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
@@ -256,9 +264,11 @@ std::vector<Row> rows() {
       {"(2^20,1024) axis 0", {1 << 20, 1024}, 0, f32, f32, inclusive, false, 0, {}, 0.92},
       {"(131072,8192) axis 0", {131072, 8192}, 0, f32, f32, inclusive, false, 0, {}, 0.92},
       {"(2^24,64) axis 0", {1 << 24, 64}, 0, f32, f32, inclusive, false, 0, {}, 0.92},
-      {"(2^28,4) axis 0", {1 << 26, 4}, 0, f32, f32, inclusive, false, 0, {}, 0.90},
+      {"(65536,16384) axis 0", {65536, 16384}, 0, f32, f32, inclusive, false, 0, {}, 0.92},
+      {"(2^26,16) axis 0", {1 << 26, 16}, 0, f32, f32, inclusive, false, 0, {}, 0},
+      {"(2^26,4) axis 0", {1 << 26, 4}, 0, f32, f32, inclusive, false, 0, {}, 0.90},
       {"sm_80 rows inclusive", square, 1, f32, f32, inclusive, false, 0, before_hopper, 0.92},
-      {"sm_80 columns inclusive", square, 0, f32, f32, inclusive, false, 0, before_hopper, 0},
+      {"sm_80 columns inclusive", square, 0, f32, f32, inclusive, false, 0, before_hopper, 0.92},
       {"sm_80 1-D 2^30", {1 << 30}, 0, f32, f32, inclusive, false, 0, before_hopper, 0},
   };
   for (DType t : {f16, bf16, f64, i32, i64}) {
@@ -345,7 +355,14 @@ bool same_bits(const char* a, const char* b, std::size_t size) {
   return same;
 }
 
+std::string cuda_version() {
+  int version = 0;
+  CHECK(cuDriverGetVersion(&version));
+  return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
+}
+
 int table(const std::string& word, bool bits) {
+  const char* const commit = std::getenv("CUMULUS_COMMIT");
   std::vector<Row> all;
   std::size_t most_in = 0, most_out = 0, most_mask = 0;
   for (const Row& r : rows())
@@ -420,9 +437,12 @@ int table(const std::string& word, bool bits) {
                   copy_ms, copy_ms / scan_ms, r.goal, verdict.c_str());
       std::fflush(stdout);
       if (json)
-        json << "{\"case\": \"" << r.name << "\", \"layout\": \"" << name(plan.layout) << "\", \"scan_ms\": " << scan_ms
-             << ", \"copy_ms\": " << copy_ms << ", \"bytes\": " << moved << ", \"ratio\": " << copy_ms / scan_ms << ", \"bits\": \""
-             << verdict << "\"}" << std::endl;
+        json << fmt::format(
+                    R"({{"source": "gpu_check table", "gpu": "{}", "cuda": "{}", "commit": "{}", "date": "{:%F}", "case": "{}", )"
+                    R"("layout": "{}", "scan_ms": {:.4f}, "copy_ms": {:.4f}, "bytes": {}, "ratio": {:.4f}, "goal": {}, "bits": "{}"}})",
+                    cuda::device_info(0).name, cuda_version(), commit ? commit : "", fmt::gmtime(std::time(nullptr)), r.name,
+                    name(plan.layout), scan_ms, copy_ms, moved, copy_ms / scan_ms, r.goal, verdict)
+             << std::endl;
     } catch (const Failure& f) {
       std::printf("%-26s %s\n", r.name.c_str(), f.message.substr(0, 1500).c_str());
       ++wrong;
@@ -431,42 +451,104 @@ int table(const std::string& word, bool bits) {
   return wrong;
 }
 
-// Other shapes of the ring for the 1-D case.
-int tune() {
-  const Row row{"", {std::int64_t{1} << 30}, 0};
-  std::vector<Tuning> all;
-  for (const auto& [chunks, flight, reducers, storers, scanners] : std::vector<std::array<int, 5>>{{1, 3, 4, 6, 8},
-                                                                                                   {1, 3, 3, 6, 8},
-                                                                                                   {1, 3, 3, 4, 8},
-                                                                                                   {1, 3, 4, 8, 8},
-                                                                                                   {1, 4, 4, 6, 8},
-                                                                                                   {1, 2, 4, 6, 8},
-                                                                                                   {1, 3, 6, 6, 8},
-                                                                                                   {1, 3, 4, 6, 4},
-                                                                                                   {2, 2, 4, 5, 8},
-                                                                                                   {2, 2, 3, 3, 8}}) {
-    Tuning t;
-    t.chunks = chunks, t.flight = flight, t.reducers = reducers, t.storers = storers, t.scanners = scanners;
-    t.slots = chunks == 1 ? 12 : 7;
+// The default tuning, and others that differ from it by little.
+std::vector<Tuning> neighbours(const Tuning& base, const cuda::Plan& plan) {
+  std::vector<Tuning> all = {base};
+  const auto with = [&](auto... changes) {
+    Tuning t = base;
+    (changes(t), ...);
     all.push_back(t);
+  };
+  const auto set = [](int Tuning::*field, int value) { return [=](Tuning& t) { t.*field = value; }; };
+  const auto each = [&](int Tuning::*field, std::initializer_list<int> values) {
+    for (int v : values) with(set(field, v));
+  };
+  switch (plan.layout) {
+    case Layout::rows:
+      each(&Tuning::layout, {static_cast<int>(Layout::split_rows)});
+      for (const auto& [warps, segments] :
+           {std::pair{2, 16}, {4, 8}, {4, 16}, {4, 32}, {8, 4}, {8, 8}, {8, 16}, {8, 32}, {16, 4}, {16, 8}, {16, 16}})
+        with(set(&Tuning::warps, warps), set(&Tuning::segments, segments));
+      break;
+    case Layout::split_rows:
+      each(&Tuning::chunks, {1, 2, 4});
+      each(&Tuning::flight, {2, 3, 4, 5, 6, 8});
+      each(&Tuning::reducers, {2, 3, 4, 6});
+      each(&Tuning::storers, {2, 3, 4, 6, 8, 10});
+      each(&Tuning::scanners, {4, 8, 12, 16});
+      with(set(&Tuning::reducers, 4), set(&Tuning::storers, 6), set(&Tuning::scanners, 14));
+      with(set(&Tuning::reducers, 3), set(&Tuning::storers, 4), set(&Tuning::scanners, 16));
+      for (const auto& [warps, segments] : {std::pair{2, 8}, {2, 16}, {4, 4}, {4, 8}, {4, 16}, {8, 4}, {8, 8}, {8, 16}})
+        with(set(&Tuning::layout, static_cast<int>(Layout::rows)), set(&Tuning::warps, warps), set(&Tuning::segments, segments));
+      break;
+    case Layout::column_ring:
+      each(&Tuning::layout, {static_cast<int>(Layout::split_columns)});
+      each(&Tuning::columns, {1, 2, 4});
+      each(&Tuning::copies, {1, 2});
+      each(&Tuning::warps, {2, 4, 8});
+      each(&Tuning::flight, {1, 2, 3, 4, 6});
+      break;
+    case Layout::split_columns:
+      each(&Tuning::layout, {static_cast<int>(Layout::column_ring)});
+      each(&Tuning::copies, {2});
+      each(&Tuning::panel, {2, 4, 16});
+      each(&Tuning::scanning, {4, 8});
+      each(&Tuning::scanners, {4, 8, 11, 15});
+      each(&Tuning::storers, {2});
+      each(&Tuning::reducers, {2});
+      each(&Tuning::flight, {1, 3});
+      with(set(&Tuning::storers, 2), set(&Tuning::scanners, 11));
+      break;
+    default:
+      break;
   }
-  const DeviceMemory in(std::size_t{4} << 30), out(std::size_t{4} << 30);
-  std::vector<char> host(std::size_t{4} << 30);
-  fill_random(DType::f32, host);
-  upload(in.at, host.data(), host.size());
-  const Problem p = problem_of(row, in.data(), nullptr, out.data());
-  std::vector<cuda::KernelSpec> specs;
-  for (const Tuning& t : all) specs.push_back(spec(p, make_plan(p, cuda::device_info(0), t)));
-  compile_all(specs);
+  return all;
+}
+
+std::string describe(const cuda::Plan& p) {
+  std::string text = std::string(name(p.layout)) + ", warps " + std::to_string(p.warps) + ", blocks " + std::to_string(p.blocks_per_sm);
+  const auto add = [&](const char* what, int value) {
+    if (value > 0) text += std::string(", ") + what + " " + std::to_string(value);
+  };
+  add("segments", p.segments), add("chunks", p.chunks), add("slots", p.slots), add("flight", p.flight), add("columns", p.columns);
+  add("reducers", p.reducers), add("storers", p.storers), add("scanners", p.scanners), add("panel", p.panel), add("scanning", p.scanning);
+  return text;
+}
+
+// The ratio to a copy of cases whose names contain `word`, under the default tuning and its neighbours.
+int sweep(const std::string& word) {
   Timer timer;
-  for (const Tuning& t : all) {
-    Call call;
-    call.tuning = t;
-    std::vector<double> scans;
-    for (int i = 0; i < 11; ++i) scans.push_back(timer.ms([&] { cuda::run(p, call); }));
-    const auto plan = make_plan(p, cuda::device_info(0), t);
-    std::printf("chunks %d, slots %d, flight %d, reducers %d, storers %d, scanners %d: %.3f ms\n", plan.chunks, plan.slots, plan.flight,
-                plan.reducers, plan.storers, plan.scanners, median(scans));
+  for (const Row& r : rows()) {
+    if (r.name.find(word) == std::string::npos) continue;
+    const Problem planned = problem_of(r, reinterpret_cast<void*>(4096), reinterpret_cast<void*>(std::uintptr_t{1} << 40),
+                                       reinterpret_cast<void*>(std::uintptr_t{1} << 41));
+    const DeviceMemory in(static_cast<std::size_t>(bytes_required(planned))), out(in.bytes), mask(r.mask ? in.bytes : 0);
+    std::vector<char> host(std::min<std::size_t>(in.bytes, std::size_t{1} << 30));
+    fill_random(r.in, host);
+    for (std::size_t at = 0; at < in.bytes; at += host.size()) upload(in.at + at, host.data(), std::min(host.size(), in.bytes - at));
+    if (r.mask) CHECK(cuMemsetD8Async(mask.at, 1, mask.bytes, stream()));
+    const Problem p = problem_of(r, in.data(), mask.data(), out.data());
+    const auto tunings = neighbours(r.tuning, make_plan(p, cuda::device_info(0), r.tuning));
+    std::vector<cuda::KernelSpec> specs;
+    for (const Tuning& t : tunings) specs.push_back(spec(p, make_plan(p, cuda::device_info(0), t)));
+    compile_all(specs);
+    const auto moved = static_cast<std::size_t>(bytes_required(p));
+    const auto copy = [&] { CHECK(cuMemcpyDtoDAsync(out.at, in.at, moved / 2, stream())); };
+    std::printf("%s\n", r.name.c_str());
+    for (const Tuning& t : tunings) {
+      try {
+        Call call;
+        call.tuning = t;
+        const double first = timer.ms([&] { cuda::run(p, call); });
+        std::vector<double> scans, copies;
+        for (int i = 0; i < (first > 50 ? 1 : 7); ++i)
+          copies.push_back(timer.ms(copy)), scans.push_back(timer.ms([&] { cuda::run(p, call); }));
+        std::printf("  %.3f  %s\n", median(copies) / median(scans), describe(make_plan(p, cuda::device_info(0), t)).c_str());
+      } catch (const Failure& f) {
+        std::printf("  %s\n", f.message.substr(0, 300).c_str());
+      }
+    }
+    std::fflush(stdout);
   }
   return 0;
 }
@@ -504,11 +586,11 @@ int main(int argc, char** argv) {
     if (mode == "bits" && argc == 4) return check_bits(std::stoi(argv[2]), std::stoull(argv[3])) != 0;
     if (mode == "table") return table(argc > 2 ? argv[2] : "", std::getenv("CUMULUS_NO_BITS") == nullptr) != 0;
     if (mode == "small") return small();
-    if (mode == "tune") return tune();
+    if (mode == "sweep" && argc == 3) return sweep(argv[2]);
   } catch (const Failure& f) {
     std::printf("%s\n", f.message.c_str());
     return 1;
   }
-  std::printf("usage: gpu_check bits N SEED | table [WORD] | tune | small\n");
+  std::printf("usage: gpu_check bits N SEED | table [WORD] | sweep WORD | small\n");
   return 2;
 }

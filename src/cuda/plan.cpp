@@ -143,15 +143,32 @@ std::int64_t row_capacity(const Problem& p, bool aligned) {
   return (most == 32 ? 10 * 32 : (element_bytes(p) >= 8 ? 4 : 8) * most) * kSegment;
 }
 
+// Blocks of an SM whose threads may have so many registers each: those lie in four partitions, and a warp's in one of them.
+int blocks_by_registers(const DeviceInfo& device, int registers, int warps) {
+  const int most = std::max(1, std::min(device.blocks_per_sm, device.warps_per_sm / warps));
+  const auto fits = [&](int blocks) {
+    const auto in_partition = static_cast<int>(divide_up(blocks * warps, 4));
+    return device.registers_per_sm / 4 / (32 * in_partition) / 8 * 8 >= registers;
+  };
+  int blocks = 1;
+  while (blocks < most && fits(blocks + 1)) ++blocks;
+  return blocks;
+}
+
 void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   plan.layout = Layout::rows;
   const std::int64_t needed = divide_up(p.n_out, kSegment);
   const int most = plan.step == 0 ? std::min(8, most_segments(p, false)) : most_segments(p, plan.aligned);
   plan.warps = element_bytes(p) >= 8 ? 4 : 8, plan.segments = most;
+  // Elements that are narrower in memory stay so in registers, and leave room for three blocks of an SM.
+  const bool narrow = plan.aligned && bytes(p.in_dtype) * inputs(p.op) < element_bytes(p);
   if (needed <= std::min(8, most)) plan.warps = 1, plan.segments = power_above(needed);  // a warp holds the row
   else if (needed <= 64) plan.segments = std::min(4, most), plan.warps = std::max(power_above(divide_up(needed, plan.segments)), 1);
   else if (needed <= 128 && plan.step < 0 && most == 32) plan.warps = 4;  // with 8 warps of 16 segments, rows in reverse spill 120 bytes
+  else if (narrow && most == 32) plan.warps = 4;
+  else if (element_bytes(p) == 8 && plan.aligned && p.in_dtype == p.out_dtype && !p.masked()) plan.warps = 2, plan.segments = 16;
   else if (needed <= 128) plan.segments = std::min(16, most);
+  else if (needed <= 160 && most == 32) plan.warps = 4;  // five warps would leave a partition of an SM to two, the others to one
   else if (needed <= 320 && most == 32) plan.warps = static_cast<int>(divide_up(needed, 32));
   plan.warps = std::min(plan.warps, element_bytes(p) > 8 ? 8 : 16);
   if (tuning.warps > 0) plan.warps = tuning.warps;
@@ -162,9 +179,8 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   plan.levels = levels_for(p.n_out + tile * kSegment);
   plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, p.rows));
   plan.shared = static_cast<std::int32_t>(divide_up(tile * element_bytes(p), 16) * 16 + plan.levels * 6 * wide_bytes(p));
-  const int registers = plan.segments * segment_registers(p, plan.aligned) + working_registers(p, plan), threads = plan.warps * 32;
-  plan.blocks_per_sm =
-      std::clamp(device.registers_per_sm / (registers * threads), 1, std::min(device.blocks_per_sm, device.warps_per_sm / plan.warps));
+  const int registers = plan.segments * segment_registers(p, plan.aligned) + working_registers(p, plan) + (narrow && !plan.walks ? 32 : 0);
+  plan.blocks_per_sm = blocks_by_registers(device, registers, plan.warps);
   plan.reason = plan.walks ? "a block walks a row, a tile of it in registers" : "a block holds a row in registers";
 }
 
@@ -172,14 +188,14 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
 bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   const int in = static_cast<int>(bytes(p.in_dtype)),
             streams = in * inputs(p.op) + (p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0);
-  plan.chunks = std::clamp(2 / streams, 1, 2);
+  plan.chunks = std::clamp(4 / streams, 1, 2);
   if (tuning.chunks > 0) plan.chunks = tuning.chunks;
   // Fewer warps for wider elements, which need more registers each; more of them for narrow ones, which mean more elements a second.
   const int element = element_bytes(p);
   const auto [reducers, storers, scanners] = element > 16  ? std::array{2, 2, 4}
                                              : element > 8 ? std::array{2, 4, 4}
-                                             : element > 4 ? std::array{3, 5, 6}
-                                             : in <= 2     ? std::array{6, 10, 8}
+                                             : element > 4 ? std::array{3, 4, 8}
+                                             : in <= 2     ? std::array{4, 8, 12}
                                                            : std::array{4, 6, 8};
   plan.reducers = tuning.reducers > 0 ? tuning.reducers : reducers;
   plan.storers = tuning.storers > 0 ? tuning.storers : storers;
@@ -239,6 +255,12 @@ bool pieces_aligned(const Problem& p, int lane_dim, const void* data, DType dtyp
 
 constexpr int kColumnWarps = 4, kColumnRows = 16;
 
+// A bulk copy for each row costs more than it moves if that is less than a KiB.
+Copies column_copies(const DeviceInfo& device, const Tuning& tuning, bool large) {
+  if (device.capability < 90) return Copies::async;
+  return tuning.copies > 0 ? static_cast<Copies>(tuning.copies) : large ? Copies::bulk : Copies::async;
+}
+
 // False if rows are not aligned, or columns too few to fill a block's strip.
 bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   if (plan.lane_dim < 0 || p.n == 0 || plan.halves) return false;
@@ -269,7 +291,7 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
   if (plan.slots < 2) return false;
   plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((60 << 10) / slot), 1, plan.slots);
   plan.layout = Layout::column_ring;
-  plan.copies = device.capability >= 90 ? Copies::bulk : Copies::async;
+  plan.copies = column_copies(device, tuning, width * in >= 1024);
   plan.step = 0, plan.aligned = false;
   plan.warps = warps + 1;
   plan.shared = static_cast<std::int32_t>(256 + plan.slots * slot + carry);
@@ -279,12 +301,13 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
   return true;
 }
 
+constexpr int kColumnTeam = 4;  // warps of a reducer or storer (kernels/split_columns.cuh)
+
 // Few columns and a long axis. Needs what the column ring needs of alignment.
 bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
-  constexpr int kGroups = 2;  // of 32 columns, for each scanner (kernels/split_columns.cuh)
   if (plan.lane_dim < 0 || p.n == 0 || plan.halves) return false;
   const int widest = std::max(element_bytes(p), static_cast<int>(bytes(p.in_dtype)));
-  const auto [reducers, storers, scanners] = widest > 8 ? std::array{2, 2, 3} : widest > 4 ? std::array{2, 3, 8} : std::array{2, 3, 16};
+  const auto [reducers, storers, scanners] = widest > 8 ? std::array{1, 1, 3} : std::array{1, 1, 7};
   plan.scanners = tuning.scanners > 0 ? tuning.scanners : scanners;
   const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
     return pieces_aligned(p, plan.lane_dim, data, dtype, stride, 16);
@@ -296,40 +319,47 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.columns = std::max<std::int64_t>({in, out, element_bytes(p)}) <= 4 && columns >= 64 ? 2 : 1;
   if (tuning.columns > 0) plan.columns = tuning.columns;
   if (columns % plan.columns != 0 || !pieces_aligned(p, plan.lane_dim, p.out, p.out_dtype, &Dim::out, plan.columns * out)) return false;
-  const std::int64_t width = plan.columns * 32, strips = p.rows / columns * divide_up(columns, width), groups = strips * plan.columns;
-  if (groups > kGroups * plan.scanners) return false;
-  plan.levels = std::max(levels_for(p.n_out + kSegment) - 1, 1);  // from level 4 up: level 3 is in registers
-  const std::int64_t slot = kSegment * width * (in * inputs(p.op) + (p.masked() ? bytes(p.mask_dtype) : 0));
-  const std::int64_t carry = plan.levels * 6 * wide_bytes(p) * groups * 32;
-  const auto control = [](int slots) { return divide_up(24 * slots + 16, 128) * 128; };
+  const std::int64_t width = plan.columns * 32, strips = p.rows / columns * divide_up(columns, width);
+  // Panels of up to 8 groups of 32 columns: the room for what scanners hand on. Each scanning block takes a few groups.
+  plan.panel = static_cast<int>(std::min<std::int64_t>(tuning.panel > 0 ? tuning.panel : 8 / plan.columns, strips));
+  const int groups = plan.panel * plan.columns;
+  plan.scanning = std::min(tuning.scanning > 0 ? tuning.scanning : device.sms / 8, groups);
+  plan.levels = levels_for(p.n_out + kSegment);
+  const std::int64_t data = kSegment * width * (in * inputs(p.op) + (p.masked() ? bytes(p.mask_dtype) : 0)),
+                     slot = data + (kColumnTeam + 1) * width * element_bytes(p);
+  const std::int64_t carry = divide_up((plan.levels * 6 * wide_bytes(p) + element_bytes(p)) * groups * 32, 16) * 16;
+  const auto control = [&](int slots) { return divide_up(40 * slots + 16 + 4 * groups, 128) * 128; };
   const int most = tuning.slots > 0 ? tuning.slots : 12;
   plan.slots = 0;
   while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
   if (plan.slots == 0) return false;
   plan.layout = Layout::split_columns;
-  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((64 << 10) / slot), 1, std::max(plan.slots - 2, 1));
+  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((64 << 10) / data), 1, std::max(plan.slots - 2, 1));
   plan.reducers = std::min(tuning.reducers > 0 ? tuning.reducers : reducers, std::max(plan.slots - plan.flight, 1));
   plan.storers = std::min(tuning.storers > 0 ? tuning.storers : storers, std::max(plan.slots - plan.flight, 1));
-  plan.copies = device.capability >= 90 ? Copies::bulk : Copies::async;
+  const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
+  plan.copies = column_copies(device, tuning, whole || width * in >= 1024);
   plan.step = 0, plan.aligned = false;
-  plan.warps = 1 + plan.reducers + plan.storers + plan.scanners;
+  plan.warps = 1 + kColumnTeam * (plan.reducers + plan.storers) + plan.scanners;
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
   plan.blocks_per_sm = 1;
   const std::int64_t tiles = divide_up(p.n_out, kSegment) * strips;
   plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(tuning.blocks > 0 ? tuning.blocks : device.sms, tiles));
-  plan.workspace_words = kWorkspaceHeader + p.rows * (2 * (p.n / kSegment) + 1) * divide_up(element_bytes(p), 4);
+  plan.workspace_words = kWorkspaceHeader + 1 + 2 * (p.n / kChunk + 1) * 32 * strips * width * divide_up(element_bytes(p), 4);
   plan.reason = "long narrow columns: segments of a strip by ticket through a ring in shared memory, totals from block to block";
   return true;
 }
 
 Layout choose(const Problem& p, const DeviceInfo& device, const Plan& plan) {
   if (plan.lane_dim >= 0 || p.n == 0) {
-    // A strip of 64 columns for every second SM at least, or walking columns leaves the device idle.
-    return p.rows < 32 * device.sms && p.n >= 16 * kSegment ? Layout::split_columns : Layout::column_ring;
+    // A strip of 64 columns for every SM at least, or walking columns leaves the device idle.
+    return p.rows < 64 * device.sms && p.n >= 16 * kSegment ? Layout::split_columns : Layout::column_ring;
   }
   if (p.n_out <= kShortRow) return Layout::packed_rows;
   const std::int64_t capacity = row_capacity(p, plan.aligned);
   if (p.n_out <= capacity) return Layout::rows;
+  // Eight bytes: several blocks of an SM walk, while there are rows for them.
+  if (element_bytes(p) == 8 && plan.aligned && p.rows >= 16 * device.sms) return Layout::rows;
   const bool few = p.rows < device.sms;
   return few || p.n_out > (element_bytes(p) <= 4 ? 4 : 2) * capacity ? Layout::split_rows : Layout::rows;
 }
@@ -408,8 +438,13 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
       break;
     case Layout::split_columns:
     case Layout::split_rows:
-      if (plan.layout == Layout::split_columns) define("COLUMNS", plan.columns);
-      else define("CHUNKS", plan.chunks);
+      if (plan.layout == Layout::split_columns) {
+        define("COLUMNS", plan.columns);
+        define("PANEL", plan.panel);
+        define("SCANNING", plan.scanning);
+      } else {
+        define("CHUNKS", plan.chunks);
+      }
       define("SLOTS", plan.slots);
       define("FLIGHT", plan.flight);
       define("REDUCERS", plan.reducers);

@@ -40,8 +40,8 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
       key.insert(key.end(), {plan.warps, plan.segments, plan.walks});
       break;
     case Layout::split_columns:
-      key.insert(key.end(),
-                 {plan.columns, plan.slots, plan.flight, plan.reducers, plan.storers, plan.scanners, static_cast<int>(plan.copies)});
+      key.insert(key.end(), {plan.columns, plan.panel, plan.slots, plan.flight, plan.reducers, plan.storers, plan.scanners, plan.scanning,
+                             static_cast<int>(plan.copies)});
       break;
     case Layout::split_rows:
       key.insert(key.end(),
@@ -74,14 +74,16 @@ std::vector<Tuning> tunings(Layout layout) {
   }
   if (layout == Layout::column_ring) {
     Tuning bulk = t, async = t;
-    bulk.warps = 4, bulk.slots = 3, bulk.flight = 2;
+    bulk.warps = 4, bulk.slots = 3, bulk.flight = 2, bulk.copies = static_cast<int>(cuda::Copies::bulk);
     async.capability = 80, async.columns = 1, async.warps = 2, async.slots = 2, async.flight = 1;
     return {bulk, async};
   }
   if (layout == Layout::split_columns) {
     Tuning bulk = t, async = t;
-    bulk.columns = 1, bulk.slots = 4, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2, bulk.scanners = 2;
-    async.capability = 80, async.columns = 2, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1, async.scanners = 3;
+    bulk.columns = 1, bulk.panel = 2, bulk.slots = 4, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2;
+    bulk.scanners = 2, bulk.scanning = 2, bulk.copies = static_cast<int>(cuda::Copies::bulk);
+    async.capability = 80, async.columns = 2, async.panel = 1, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1;
+    async.scanners = 3, async.scanning = 1;
     return {bulk, async};
   }
   return {t};

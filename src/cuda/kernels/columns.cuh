@@ -179,9 +179,10 @@ struct RowPieces {
         if constexpr (S::kMask != kNoMask) bulk_load(to + kRowBytes - kMaskBytes, mask + k * mask_step * S::Mask::kBytes, mask_bytes, full);
       }
     } else {
-      copy(slot, in, in_step * S::In::kBytes, rows, bytes);
-      if constexpr (S::kTwoInputs) copy(slot + kInBytes, in2, in2_step * S::In::kBytes, rows, bytes);
-      if constexpr (S::kMask != kNoMask) copy(slot + kRowBytes - kMaskBytes, mask, mask_step * S::Mask::kBytes, rows, mask_bytes);
+      copy<kInBytes>(slot, in, in_step * S::In::kBytes, rows, bytes);
+      if constexpr (S::kTwoInputs) copy<kInBytes>(slot + kInBytes, in2, in2_step * S::In::kBytes, rows, bytes);
+      if constexpr (S::kMask != kNoMask)
+        copy<kMaskBytes>(slot + kRowBytes - kMaskBytes, mask, mask_step * S::Mask::kBytes, rows, mask_bytes);
       async_arrive(full);
       sync_warp();
       if (lane == 0) barrier_arrive(full);
@@ -233,8 +234,20 @@ struct RowPieces {
   static CUMULUS_DEVICE P read(const u8* row, u32 thread) {
     return bit_cast<P>(load_shared(reinterpret_cast<const typename P::All*>(row) + thread));
   }
-  // Lanes share each row if it is shorter than their 512 bytes.
+  // Lanes share each row if it is shorter than their 512 bytes. kFull: bytes of a row of a whole strip, whose addresses take no divisions.
+  template <u32 kFull>
   static CUMULUS_DEVICE void copy(u8* to, const u8* from, i64 step, int rows, u32 bytes) {
+    constexpr u32 kPieces = kFull / 16, kAcross = kPieces < 32 ? kPieces : 32, kDown = 32 / kAcross;
+    if (bytes == kFull) {
+      const u32 lane = lane_index(), first = lane / kAcross;
+      const u8* source = from + first * step + lane % kAcross * 16;
+      u8* target = to + first * kRowBytes + lane % kAcross * 16;
+#pragma unroll 4
+      for (int row = static_cast<int>(first); row < rows; row += kDown, source += kDown * step, target += kDown * kRowBytes)
+#pragma unroll
+        for (u32 piece = 0; piece < kPieces; piece += kAcross) async_load16(target + piece * 16, source + piece * 16);
+      return;
+    }
     const u32 pieces = bytes / 16;
     for (u32 i = lane_index(); i < static_cast<u32>(rows) * pieces; i += 32) {
       const u32 row = i / pieces, piece = i - row * pieces;

@@ -11,6 +11,8 @@ inline constexpr int kSegment = 128;  // level 1
 inline constexpr int kChunk = 4096;   // level 2
 inline constexpr int kChunkBits = 12;
 
+CUMULUS_DEVICE i64 min_of(i64 a, i64 b) { return a < b ? a : b; }
+
 // What R starts from; without `has` there is nothing yet to combine with (the recurrence without an initial value).
 template <class S, class E>
 CUMULUS_DEVICE E combine_start(bool has, const E& start, const E& v) {
