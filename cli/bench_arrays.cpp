@@ -96,6 +96,10 @@ ScanSpec BenchArrays::spec(int threads) const {
   return spec;
 }
 
+cumulus_scan_args BenchArrays::args(const ScanSpec& spec) const {
+  return detail::to_c(in_view_, case_.op == Op::recurrence ? &in2_view_ : nullptr, out_view_, spec);
+}
+
 void BenchArrays::scan(const ScanSpec& spec) const {
   if (case_.op == Op::recurrence) linear_recurrence(in_view_, in2_view_, out_view_, spec);
   else cumulus::scan(in_view_, out_view_, spec);

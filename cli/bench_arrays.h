@@ -15,6 +15,7 @@ class BenchArrays {
   // Runs the case's scan through the public C++ API.
   void scan(const ScanSpec& spec) const;
   ScanSpec spec(int threads) const;
+  cumulus_scan_args args(const ScanSpec& spec) const;  // valid while the arrays and `spec` live
 
   const void* in() const { return in_.as(); }
   void* out() const { return out_.as(); }

@@ -16,6 +16,7 @@
 #include "output.h"
 #include "scan_options.h"
 #include "shape.h"
+#include "tuning/lookup.h"
 #include "types.h"
 
 namespace cumulus::cli {
@@ -66,7 +67,8 @@ Input from_options(const PlanOptions& options) {
 
 Dims dims(const std::vector<std::int64_t>& values) { return {values.data(), static_cast<int>(values.size())}; }
 
-std::string text_of(const Problem& problem, const Plan& plan, const cpu::CpuInfo& cpu) {
+std::string text_of(const Problem& problem, const tuning::Planned& planned, const cpu::CpuInfo& cpu) {
+  const Plan& plan = planned.plan;
   std::string dimensions = fmt::format("{} along the axis", problem.n);
   for (int d = 0; d < problem.dims; ++d)
     dimensions += fmt::format("; {} (strides in {}, out {})", problem.dim[d].size, problem.dim[d].in, problem.dim[d].out);
@@ -79,8 +81,10 @@ std::string text_of(const Problem& problem, const Plan& plan, const cpu::CpuInfo
   lines.emplace_back("rows", fmt::format("{}", problem.rows));
   lines.emplace_back("shape case", name(plan.shape));
   lines.emplace_back("algorithm", name(plan.algorithm));
-  lines.emplace_back("parameters", fmt::format("threads {}, tile {}, strip {}, staged {}, streaming {}", plan.threads, plan.tile,
-                                               plan.strip, plan.staged ? "yes" : "no", plan.streaming ? "yes" : "no"));
+  lines.emplace_back("parameters",
+                     fmt::format("threads {}, tile {}, strip {}, batch {}, ahead {}, staged {}, streaming {}", plan.threads, plan.tile,
+                                 plan.strip, plan.batch, plan.ahead, plan.staged ? "yes" : "no", plan.streaming ? "yes" : "no"));
+  lines.emplace_back("chosen by", fmt::format("{}: {}", tuning::name(planned.source), planned.why));
   lines.emplace_back("bytes", fmt::format("{} moved / {} that must move = {:.3f}", plan.bytes_moved, plan.bytes_required, ratio));
   lines.emplace_back("machine", fmt::format("{} cores, {}, L1 {}, L2 {}, L3 {}", cpu.cores, cpu.simd, cache_text(cpu.l1),
                                             cache_text(cpu.l2), cache_text(cpu.l3)));
@@ -98,7 +102,8 @@ std::optional<cuda::DeviceInfo> choose_gpu(const PlanOptions& options) {
   throw CliError(kExitUsage, fmt::format("--device {}: give cpu, cuda, {}, or a model of --presets FILE.json", device, models.keys()));
 }
 
-std::string text_of(const Problem& problem, const cuda::Plan& plan, const cuda::DeviceInfo& gpu) {
+std::string text_of(const Problem& problem, const tuning::CudaPlanned& planned, const cuda::DeviceInfo& gpu) {
+  const cuda::Plan& plan = planned.plan;
   const double ratio = plan.bytes_required > 0 ? static_cast<double>(plan.bytes_moved) / static_cast<double>(plan.bytes_required) : 1;
   const Json json = Json::parse(cuda::to_json(problem, plan, gpu));
   std::string parameters;
@@ -111,6 +116,7 @@ std::string text_of(const Problem& problem, const cuda::Plan& plan, const cuda::
        {"rows", fmt::format("{} of {}", problem.rows, problem.n)},
        {"algorithm", fmt::format("{}, {} copies", cuda::name(plan.layout), cuda::name(plan.copies))},
        {"parameters", parameters},
+       {"chosen by", fmt::format("{}: {}", tuning::name(planned.source), planned.why)},
        {"bytes", fmt::format("{} moved / {} that must move = {:.3f}", plan.bytes_moved, plan.bytes_required, ratio)},
        {"floor time", fmt::format("{:.2f} us, at the data sheet's {:.0f} GB/s", 1e6 * cuda::floor_seconds(plan, gpu),
                                   static_cast<double>(gpu.bandwidth) / 1e9)},
@@ -145,14 +151,17 @@ void plan(const PlanOptions& options) {
   Problem problem;
   canonicalise(args, false, problem);
   if (gpu) {
-    const cuda::Plan plan = cuda::make_plan(problem, *gpu);
-    if (options.json) return print_json(Json::parse(cuda::to_json(problem, plan, *gpu)));
-    return print(text_of(problem, plan, *gpu));
+    tuning::CudaPlanned planned{make_plan(problem, *gpu), tuning::Source::none, "tuned parameters are looked up for --device cuda only"};
+    if (options.scan.device == "cuda") planned = tuning::planned(problem, 0, *gpu);
+    Json json = Json::parse(cuda::to_json(problem, planned.plan, *gpu));
+    json["source"] = tuning::name(planned.source);
+    if (options.json) return print_json(json);
+    return print(text_of(problem, planned, *gpu));
   }
   const cpu::CpuInfo cpu = cpu::cpu_info();
-  const Plan plan = make_plan(problem, cpu);
-  if (options.json) return print_json(Json::parse(to_json(problem, plan, cpu)));
-  print(text_of(problem, plan, cpu));
+  const tuning::Planned planned = tuning::planned(problem, cpu);
+  if (options.json) return print_json(Json::parse(to_json(problem, planned.plan, cpu, tuning::name(planned.source))));
+  print(text_of(problem, planned, cpu));
 }
 
 }  // namespace

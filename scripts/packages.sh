@@ -2,7 +2,7 @@
 
 build_packages=(g++ cmake ninja-build pkg-config ccache libhwy-dev libtbb-dev libfmt-dev libcli11-dev nlohmann-json3-dev libgtest-dev
   libboost-context-dev python3 python3-numpy)
-test_packages=(clang libclang-rt-14-dev clang-format python3-venv binutils)
+test_packages=(clang libclang-rt-14-dev clang-format python3-venv binutils chromium)
 python_packages=(python3-dev python3-venv)
 full_packages=(clang-tidy qemu-user g++-aarch64-linux-gnu)
 

@@ -16,6 +16,7 @@
 #include "error.h"
 #include "plan.h"
 #include "shape.h"
+#include "tuning/lookup.h"
 
 namespace cumulus {
 namespace {
@@ -66,8 +67,9 @@ void check_cpu(const cumulus_scan_args& args) {
     fail_unsupported("this CPU has none of the compiled SIMD targets: Cumulus needs at least SSE4.2 on x86-64");
 }
 
-cuda::Call cuda_call(const cumulus_scan_args& args) {
+cuda::Call cuda_call(const cumulus_scan_args& args, const Problem& problem) {
   cuda::Call call;
+  call.tuning = tuning::cuda_tuning_to_run(problem, args.out.device_index);
   call.device = args.out.device_index;
   call.initial_on_host = args.initial.dtype != 0 && args.initial.rank == 0 && args.initial.device == CUMULUS_CPU;
   return call;
@@ -75,12 +77,13 @@ cuda::Call cuda_call(const cumulus_scan_args& args) {
 
 std::string cpu_plan(const Problem& problem) {
   const cpu::CpuInfo cpu = cpu::cpu_info();
-  return to_json(problem, make_plan(problem, cpu), cpu);
+  const tuning::Planned planned = tuning::planned(problem, cpu);
+  return to_json(problem, planned.plan, cpu, tuning::name(planned.source));
 }
 
 std::string gpu_plan(const Problem& problem, int device) {
   const cuda::DeviceInfo& info = cuda::device_info(device);
-  return cuda::to_json(problem, cuda::make_plan(problem, info), info);
+  return cuda::to_json(problem, tuning::planned(problem, device, info).plan, info);
 }
 
 }  // namespace
@@ -96,7 +99,7 @@ cumulus_status cumulus_scan(const cumulus_scan_args* args) {
     if (!on_gpu(*args)) check_cpu(*args);
     Problem problem;
     canonicalise(*args, true, problem);
-    if (on_gpu(*args)) return cuda::run(problem, cuda_call(*args));
+    if (on_gpu(*args)) return cuda::run(problem, cuda_call(*args, problem));
     cpu::run(problem);
   });
 }

@@ -19,6 +19,12 @@ constexpr std::int64_t kStripBytes = 2048;          // of one step of a strip of
 constexpr std::int64_t kStagedStripBytes = 2048;    // the same where a tile of several steps must stay in the first cache
 constexpr std::int64_t kOneStepBytes = 16384;       // the same where a column has one step
 constexpr std::int64_t kLeastStripBytes = 128;
+constexpr std::int64_t kMostStripBytes = 64 << 10;  // that may be forced: beyond, a strip's state leaves every cache
+constexpr std::int64_t kBatchBytes = 256 << 10;     // of input, rows taken at a time
+constexpr std::int64_t kMostBatchBytes = 1 << 30;   // that may be forced
+constexpr std::int64_t kMostAhead = 1 << 20;        // the same
+constexpr std::int64_t kRowsAhead = 2048;           // elements; 16 segments
+constexpr std::int64_t kColumnsAhead = 4;           // steps; the next quad
 
 bool unit(std::int64_t stride) { return stride == 1 || stride == -1; }
 
@@ -45,8 +51,13 @@ ShapeCase shape_case(const Problem& p, int lane_dim) {
 
 std::int64_t round_down(std::int64_t value, std::int64_t unit) { return value / unit * unit; }
 
-void plan_rows(const Problem& p, const cpu::CpuInfo& cpu, std::int64_t element, Plan& plan) {
+bool chosen(std::int64_t tuned) { return tuned != cpu::kPlannersChoice; }
+bool choose(std::int64_t tuned, bool own) { return chosen(tuned) ? tuned != 0 : own; }
+
+void plan_rows(const Problem& p, const cpu::CpuInfo& cpu, const cpu::Tuning& tuning, std::int64_t element, Plan& plan) {
   plan.strip = 1;
+  plan.batch = chosen(tuning.batch) ? std::clamp<std::int64_t>(tuning.batch, 1, kMostBatchBytes) : kBatchBytes;
+  plan.ahead = chosen(tuning.ahead) ? std::clamp<std::int64_t>(tuning.ahead, 0, kMostAhead) : kRowsAhead;
   if (padded_length(p) <= kSegment && p.rows > 1) {
     plan.algorithm = Algorithm::short_rows;
     plan.tile = p.n;
@@ -56,15 +67,16 @@ void plan_rows(const Problem& p, const cpu::CpuInfo& cpu, std::int64_t element, 
   plan.algorithm = Algorithm::rows;
   plan.tile = kChunk;
   plan.reason = plan.threads > 1 ? "enough rows to give every thread whole ones" : "one thread scans row after row";
-  const std::int64_t tile = std::max(kChunk, round_down(cpu.l2 / 4 / element, kChunk));
-  if (plan.threads > 1 && p.rows < 4 * plan.threads && p.n >= 2 * tile) {
+  const std::int64_t wanted = chosen(tuning.tile) ? std::min(tuning.tile, p.n) : cpu.l2 / 4 / element;
+  const std::int64_t tile = std::max(kChunk, round_down(wanted, kChunk));
+  if (choose(tuning.split, plan.threads > 1 && p.rows < 4 * plan.threads && p.n >= 2 * tile)) {
     plan.algorithm = Algorithm::split_rows;
     plan.tile = tile;
     plan.reason = "few long rows: threads take tiles by ticket, add them up in cache, and hand the node totals on";
   }
 }
 
-void plan_columns(const Problem& p, std::int64_t element, Plan& plan) {
+void plan_columns(const Problem& p, const cpu::Tuning& tuning, std::int64_t element, Plan& plan) {
   plan.algorithm = Algorithm::columns;
   const std::int64_t columns = p.dim[plan.lane_dim].size, outer = p.rows / columns;
   const bool one_step = p.n == 1;  // nothing to walk: only the cost of a strip counts
@@ -72,10 +84,12 @@ void plan_columns(const Problem& p, std::int64_t element, Plan& plan) {
   const std::int64_t least = std::max<std::int64_t>(1, kLeastStripBytes / element);
   const auto units = [&] { return outer * strip_count(columns, strip); };
   while (plan.threads > 1 && strip > least && units() < 2 * plan.threads) strip /= 2;
+  if (chosen(tuning.strip)) strip = std::clamp<std::int64_t>(tuning.strip, 1, kMostStripBytes / element);
   plan.strip = std::min(strip, columns);
   plan.tile = p.n;
+  plan.ahead = chosen(tuning.ahead) ? std::clamp<std::int64_t>(tuning.ahead, 1, kMostAhead) : kColumnsAhead;
   plan.reason = "the axis is not contiguous: vectors hold neighbouring columns and walk along it";
-  if (plan.threads > 1 && units() < plan.threads && p.n >= 4 * kChunk) {
+  if (choose(tuning.split, plan.threads > 1 && units() < plan.threads && p.n >= 4 * kChunk)) {
     plan.algorithm = Algorithm::split_columns;
     plan.tile = kChunk;
     plan.reason = "too few columns for the threads: chunks of the axis are taken by ticket and their totals handed on";
@@ -91,7 +105,7 @@ std::int64_t padded_length(const Problem& p) {
 
 std::int64_t strip_count(std::int64_t columns, std::int64_t strip) { return std::max<std::int64_t>(1, (columns + strip / 2) / strip); }
 
-Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu) {
+Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu, const cpu::Tuning& tuning) {
   Plan plan{};
   plan.lane_dim = choose_lane_dim(p);
   plan.shape = shape_case(p, plan.lane_dim);
@@ -105,7 +119,8 @@ Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu) {
   const std::int64_t element = bytes(p.kernel) * inputs(p.op);
   const std::int64_t most = p.threads > 0 ? p.threads : cpu.cores;
   plan.threads = static_cast<std::int32_t>(std::clamp<std::int64_t>(plan.bytes_required / kThreadBytes, 1, most));
-  plan.streaming = plan.bytes_required > std::min(kStreamingBytes, 2 * cpu.l3);
+  if (chosen(tuning.threads)) plan.threads = static_cast<std::int32_t>(std::clamp<std::int64_t>(tuning.threads, 1, most));
+  plan.streaming = choose(tuning.streaming, plan.bytes_required > std::min(kStreamingBytes, 2 * cpu.l3));
   const std::int64_t written = p.rows * p.n_out * bytes(p.out_dtype);
   if (plan.bytes_required > cpu.l3 && !plan.streaming) plan.bytes_moved += written;  // lines are read before they are written
 
@@ -113,16 +128,18 @@ Plan make_plan(const Problem& p, const cpu::CpuInfo& cpu) {
   const bool plain = p.in_dtype == p.out_dtype && p.out_dtype == p.acc && family(p.acc) != Family::complex &&
                      bytes(p.acc) == bytes(p.kernel) &&
                      (!p.masked() || p.mask_dtype == DType::boolean || (family(p.acc) == Family::real && p.mask_dtype == p.acc));
+  const bool staged = choose(tuning.staged, false);
   if (plan.lane_dim < 0) {
-    plan_rows(p, cpu, element, plan);
+    plan_rows(p, cpu, tuning, element, plan);
     const bool alike =
         p.axis.in == p.axis.out && (inputs(p.op) == 1 || p.axis.in2 == p.axis.out) && (!p.masked() || p.axis.mask == p.axis.out);
     const bool short_rows = plan.algorithm == Algorithm::short_rows;
-    plan.staged = !plain || plan.shape != ShapeCase::rows || !alike || (short_rows && (p.axis.out != 1 || p.masked()));
+    plan.staged = staged || !plain || plan.shape != ShapeCase::rows || !alike || (short_rows && (p.axis.out != 1 || p.masked()));
   } else {
     const Dim& lane = p.dim[plan.lane_dim];
-    plan.staged = !plain || lane.in != 1 || lane.out != 1 || (inputs(p.op) == 2 && lane.in2 != 1) || (p.masked() && lane.mask != 1);
-    plan_columns(p, element, plan);
+    plan.staged =
+        staged || !plain || lane.in != 1 || lane.out != 1 || (inputs(p.op) == 2 && lane.in2 != 1) || (p.masked() && lane.mask != 1);
+    plan_columns(p, tuning, element, plan);
   }
   return plan;
 }
@@ -159,7 +176,7 @@ const char* name(Algorithm algorithm) {
   return "";
 }
 
-std::string to_json(const Problem& p, const Plan& plan, const cpu::CpuInfo& cpu) {
+std::string to_json(const Problem& p, const Plan& plan, const cpu::CpuInfo& cpu, const char* source) {
   return nlohmann::ordered_json{{"op", name(p.op)},
                                 {"kind", kKindName[static_cast<int>(p.kind)]},
                                 {"in_dtype", name(p.in_dtype)},
@@ -175,8 +192,11 @@ std::string to_json(const Problem& p, const Plan& plan, const cpu::CpuInfo& cpu)
                                 {"simd", cpu.simd},
                                 {"tile", plan.tile},
                                 {"strip", plan.strip},
+                                {"batch", plan.batch},
+                                {"ahead", plan.ahead},
                                 {"bytes_moved", plan.bytes_moved},
                                 {"bytes_required", plan.bytes_required},
+                                {"source", source},
                                 {"reason", plan.reason}}
       .dump();
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cpu/cpu_info.h"
+#include "cpu/tuning.h"
 #include "shape.h"
 
 namespace cumulus {
@@ -27,6 +28,8 @@ struct Plan {
   std::int32_t lane_dim;     // columns: index into Problem::dim of the dimension walked in vectors; -1 for rows
   std::int64_t tile;         // elements along the axis that a thread takes at a time
   std::int64_t strip;        // columns taken at a time; 1 for rows
+  std::int64_t batch;        // rows: bytes of input that a thread takes at a time, in whole rows
+  std::int64_t ahead;        // elements along the axis between what is scanned and what is asked for
   std::int64_t bytes_moved;  // memory traffic of this plan
   std::int64_t bytes_required;
   const char* reason;  // one sentence, for people
@@ -34,7 +37,7 @@ struct Plan {
   bool operator==(const Plan&) const = default;
 };
 
-Plan make_plan(const Problem& problem, const cpu::CpuInfo& cpu);
+Plan make_plan(const Problem& problem, const cpu::CpuInfo& cpu, const cpu::Tuning& tuning = {});
 
 // Elements that a padded short row must hold: exclusive scans find R(n) one place after the last element.
 std::int64_t padded_length(const Problem& problem);
@@ -46,6 +49,7 @@ const char* name(ShapeCase shape);
 const char* name(Algorithm algorithm);
 
 // The problem and its plan as one JSON object (keys as in docs/architecture.md).
-std::string to_json(const Problem& problem, const Plan& plan, const cpu::CpuInfo& cpu);
+// `source` says where the parameters come from.
+std::string to_json(const Problem& problem, const Plan& plan, const cpu::CpuInfo& cpu, const char* source = "default");
 
 }  // namespace cumulus

@@ -271,7 +271,7 @@ struct Columns {
         a.in_stride = s.axis.in;
         a.mask = p.masked() ? c.mask(s.first.mask + at * s.axis.mask) : Mask{};
         a.mask_stride = s.axis.mask;
-        a.ahead = ahead ? ahead : 4;
+        a.ahead = ahead ? ahead : c.plan.ahead;
       } else {
         load_tile(s, at, a.n, b);
         for (int k = 0; k < c.planes; ++k) a.in[k] = b.tile.at[k];

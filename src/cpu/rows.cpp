@@ -8,11 +8,9 @@
 namespace cumulus::cpu {
 namespace {
 
-constexpr std::int64_t kTicketBytes = 256 << 10;  // input a thread takes at a time
-constexpr std::int64_t kAhead = 2048;             // elements between what is scanned in place and what is asked for
-constexpr std::int64_t kPiece = 1024;             // elements staged at a time; whole segments
-constexpr std::int64_t kMaxPrefetchStep = 4096;   // bytes a segment
-constexpr std::int64_t kMostRepitched = 128;      // bytes that StageKernels::repitch moves at once at most
+constexpr std::int64_t kPiece = 1024;            // elements staged at a time; whole segments
+constexpr std::int64_t kMaxPrefetchStep = 4096;  // bytes a segment
+constexpr std::int64_t kMostRepitched = 128;     // bytes that StageKernels::repitch moves at once at most
 
 // Results that bypass the cache. A piece is laid into a bounce buffer as it will lie in memory, and its whole cache lines leave
 // with the next piece's scan. The part of a line at a piece's end waits for the next piece, whichever row that belongs to: only
@@ -135,7 +133,9 @@ struct Ahead {
   std::int64_t first;
 };
 
-Ahead ahead_of(const Context& c, const Offsets& row, std::int64_t first) { return {c.plan.streaming ? &row : nullptr, first + kAhead}; }
+Ahead ahead_of(const Context& c, const Offsets& row, std::int64_t first) {
+  return {c.plan.streaming ? &row : nullptr, first + c.plan.ahead};
+}
 
 // Asks for the memory `further` elements behind `ahead`, a segment's worth at a time.
 void prefetch_from(const Context& c, const Ahead& ahead, std::int64_t further, RowArgs& args) {
@@ -308,7 +308,7 @@ void run_rows(const Context& c) {
   if (p.rows == 1 && !needs_buffers(c)) return scan_row(c, Offsets{}, nullptr);
   const std::int64_t row_bytes = std::max<std::int64_t>(1, p.n * bytes(p.in_dtype));
   const std::int64_t share = std::max<std::int64_t>(1, p.rows / (8 * c.plan.threads));
-  const std::int64_t batch = std::clamp<std::int64_t>(kTicketBytes / row_bytes, 1, c.plan.threads > 1 ? share : p.rows);
+  const std::int64_t batch = std::clamp<std::int64_t>(c.plan.batch / row_bytes, 1, c.plan.threads > 1 ? share : p.rows);
   Tickets tickets((p.rows + batch - 1) / batch);
   const auto work = [&](int) {
     RowBuffers buffers(c);
@@ -566,7 +566,7 @@ void run_short_rows(const Context& c) {
   const Problem& p = c.p;
   const std::int64_t tile_rows = kChunk / ShortRows::pitch_of(p);
   const std::int64_t batch =
-      std::max<std::int64_t>(1, 4 * kTicketBytes / bytes(p.in_dtype) / std::max<std::int64_t>(1, p.n) / tile_rows) * tile_rows;
+      std::max<std::int64_t>(1, 4 * c.plan.batch / bytes(p.in_dtype) / std::max<std::int64_t>(1, p.n) / tile_rows) * tile_rows;
   Tickets tickets((p.rows + batch - 1) / batch);
   const auto work = [&](int) {
     ShortRows rows(c);

@@ -8,6 +8,7 @@
 #include "cpu/copy.h"
 #include "cpu/cpu_info.h"
 #include "cpu/fp_environment.h"
+#include "tuning/lookup.h"
 
 namespace cumulus::cpu {
 namespace {
@@ -216,7 +217,8 @@ void run_small_row(const Problem& p) {
 
 void run(const Problem& p) {
   if (is_small_row(p)) return run_small_row(p);
-  Plan plan = make_plan(p, describe(p));
+  const Tuning* const forced = ForceTuning::current();
+  Plan plan = forced ? make_plan(p, describe(p), *forced) : tuning::plan_to_run(p, describe(p));
   if (plan.threads > 1 && !parallel_allowed()) {
     Problem serial = p;
     serial.threads = 1;

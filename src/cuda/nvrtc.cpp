@@ -12,7 +12,7 @@
 namespace cumulus::cuda {
 namespace {
 
-constexpr std::string_view kName = "libnvrtc.so";
+constexpr LibraryName kNvrtc{"libnvrtc.so", "CUMULUS_NVRTC", "cuda_nvrtc", nullptr};
 // Major releases of CUDA, 12 being the least that the driver has, and minor ones of Python, to ask for by name: folders of libraries are
 // large, and listing them takes milliseconds.
 constexpr int kLeastMajor = 12, kMostMajor = 19;
@@ -28,22 +28,23 @@ std::vector<std::string> split(std::string_view text, char separator) {
   return parts;
 }
 
-// "libnvrtc.so.13.0.88" -> 13; 0 where the name has no number.
-int major_of(std::string_view path) {
-  const std::size_t at = path.rfind(kName);
-  if (at == std::string_view::npos || path.size() <= at + kName.size() + 1) return 0;
-  return std::atoi(std::string(path.substr(at + kName.size() + 1)).c_str());
+// "libnvrtc.so.13.0.88" -> 13; 0 where the name has no number, or another than CUDA's ("libcupti.so.2025.1.1").
+int major_of(std::string_view path, std::string_view name) {
+  const std::size_t at = path.rfind(name);
+  if (at == std::string_view::npos || path.size() <= at + name.size() + 1) return 0;
+  const int major = std::atoi(std::string(path.substr(at + name.size() + 1)).c_str());
+  return major <= kMostMajor ? major : 0;
 }
 
 class Finder {
  public:
-  explicit Finder(System& system) : system_(system) {}
+  Finder(System& system, const LibraryName& name) : system_(system), name_(name) {}
 
-  std::vector<NvrtcFile> find() {
-    if (const auto wanted = system_.environment("CUMULUS_NVRTC"); wanted && !wanted->empty()) {
+  std::vector<LibraryFile> find() {
+    if (const auto wanted = system_.environment(name_.variable); wanted && !wanted->empty()) {
       const auto info = system_.file(*wanted);
-      if (info && info->folder) add_folder(*wanted, "CUMULUS_NVRTC");
-      else add(*wanted, "CUMULUS_NVRTC");
+      if (info && info->folder) add_folder(*wanted, name_.variable);
+      else add(*wanted, name_.variable);
       return std::move(found_);
     }
     add_loaded();
@@ -60,37 +61,38 @@ class Finder {
     const auto info = system_.file(path);
     if (!info || info->folder || info->size == 0) return;
     const std::string real = system_.real_path(path);
-    if (std::any_of(found_.begin(), found_.end(), [&](const NvrtcFile& known) { return known.path == real; })) return;
-    const int major = major_of(real);
-    found_.push_back({real, origin, major ? major : major_of(path), info->size, info->modified});
+    if (std::any_of(found_.begin(), found_.end(), [&](const LibraryFile& known) { return known.path == real; })) return;
+    const int major = major_of(real, name_.file);
+    found_.push_back({real, origin, major ? major : major_of(path, name_.file), info->size, info->modified});
   }
 
-  // Every libnvrtc.so.N of a folder, the newest first.
+  // Every lib*.so.N of a folder, the newest first.
   void add_folder(const std::string& folder, const char* origin) {
-    for (int major = kMostMajor; major >= kLeastMajor; --major) add(fmt::format("{}/{}.{}", folder, kName, major), origin);
-    add(fmt::format("{}/{}", folder, kName), origin);
+    for (int major = kMostMajor; major >= kLeastMajor; --major) add(fmt::format("{}/{}.{}", folder, name_.file, major), origin);
+    add(fmt::format("{}/{}", folder, name_.file), origin);
   }
 
   void add_toolkit(const std::string& root, const char* origin) {
+    if (name_.extras) add_folder(fmt::format("{}/{}", root, name_.extras), origin);
     add_folder(root + "/lib64", origin);
     add_folder(root + "/lib", origin);
   }
 
   void add_loaded() {
     for (int major = kMostMajor; major >= kLeastMajor; --major)
-      if (void* library = system_.opened(fmt::format("{}.{}", kName, major))) {
+      if (void* library = system_.opened(fmt::format("{}.{}", name_.file, major))) {
         add(system_.path(library), "already loaded");
         system_.close(library);
       }
   }
 
-  // ---- Python: wheels put libraries in <packages>/nvidia/cuda_nvrtc/lib (CUDA 12) and <packages>/nvidia/cu13/lib ----
+  // ---- Python: wheels put libraries in <packages>/nvidia/cuda_nvrtc/lib (CUDA 12; cuda_cupti) and <packages>/nvidia/cu13/lib ----
 
   void add_packages(const std::string& packages) {
     const std::string nvidia = packages + "/nvidia";
     if (!system_.file(nvidia)) return;
     for (int major = kMostMajor; major > kLeastMajor; --major) add_folder(fmt::format("{}/cu{}/lib", nvidia, major), "a Python package");
-    add_folder(nvidia + "/cuda_nvrtc/lib", "a Python package");
+    add_folder(fmt::format("{}/{}/lib", nvidia, name_.package), "a Python package");
   }
 
   void add_prefix(const std::string& prefix) {
@@ -152,12 +154,15 @@ class Finder {
   }
 
   System& system_;
-  std::vector<NvrtcFile> found_;
+  const LibraryName& name_;
+  std::vector<LibraryFile> found_;
 };
 
 }  // namespace
 
-std::vector<NvrtcFile> find_nvrtc(System& system) { return Finder(system).find(); }
+std::vector<LibraryFile> find_library(System& system, const LibraryName& name) { return Finder(system, name).find(); }
+
+std::vector<NvrtcFile> find_nvrtc(System& system) { return find_library(system, kNvrtc); }
 
 std::vector<NvrtcFile> usable_nvrtc(std::vector<NvrtcFile> found, int driver_version) {
   std::erase_if(found, [&](const NvrtcFile& file) { return file.major > driver_version / 1000; });

@@ -11,19 +11,29 @@
 
 namespace cumulus::cuda {
 
-// An NVRTC that was found. Its identity is known without opening it: a kernel from the disk cache never loads the compiler.
-struct NvrtcFile {
+// A library of CUDA's beside the driver: NVRTC, or CUPTI (cupti.h).
+struct LibraryName {
+  const char* file;      // "libnvrtc.so"
+  const char* variable;  // of the environment, which decides alone
+  const char* package;   // NVIDIA's for Python, until CUDA 12
+  const char* extras;    // a folder of the toolkit beside its lib64; null: none
+};
+
+// A library that was found. Its identity is known without opening it: a kernel from the disk cache never loads the compiler.
+struct LibraryFile {
   std::string path;    // without symbolic links
   std::string origin;  // what led there: "CUMULUS_NVRTC", "already loaded", "a Python package" ...
   int major;           // CUDA release, from the file's name; 0 if the name does not tell
   std::int64_t size, modified;
 
-  bool operator==(const NvrtcFile&) const = default;
+  bool operator==(const LibraryFile&) const = default;
 };
+using NvrtcFile = LibraryFile;
 
-// Everything that was found, in the order of preference: CUMULUS_NVRTC (a file or its folder; then nothing else is looked at), what is
+// Everything that was found, in the order of preference: the variable (a file or its folder; then nothing else is looked at), what is
 // already loaded, NVIDIA's Python packages, CUDA_PATH and CUDA_HOME, the loader's path, /usr/local/cuda.
-std::vector<NvrtcFile> find_nvrtc(System& system);
+std::vector<LibraryFile> find_library(System& system, const LibraryName& name);
+std::vector<NvrtcFile> find_nvrtc(System& system);  // CUMULUS_NVRTC
 
 // Those that a driver for CUDA `driver_version` can use: code of a newer major release would not load.
 std::vector<NvrtcFile> usable_nvrtc(std::vector<NvrtcFile> found, int driver_version);

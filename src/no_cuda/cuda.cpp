@@ -4,6 +4,8 @@
 #include "cuda/host.h"
 #include "cuda/launch.h"
 #include "cuda/pack.h"
+#include "cuda/profile.h"
+#include "cuda/trial.h"
 #include "error.h"
 
 namespace cumulus::cuda {
@@ -16,6 +18,18 @@ constexpr const char* kMissing = "this build has no CUDA backend: move the tenso
 void run(const Problem&, const Call&) { fail_unsupported(kMissing); }
 
 HostRunSeconds run_from_host(const cumulus_scan_args&, int, const Tuning&) { fail_unsupported(kMissing); }
+
+GpuProfile profile_scan(const cumulus_scan_args&, int, int) { fail_unsupported(kMissing); }
+
+struct Trial::State {};
+Trial::Trial(const cumulus_scan_args&, int) { fail_unsupported(kMissing); }
+Trial::~Trial() = default;
+const Problem& Trial::problem() const { fail_unsupported(kMissing); }
+const DeviceInfo& Trial::device() const { fail_unsupported(kMissing); }
+void Trial::result(const Tuning&, void*) { fail_unsupported(kMissing); }
+double Trial::scan_ms(const Tuning&) { fail_unsupported(kMissing); }
+double Trial::copy_ms() { fail_unsupported(kMissing); }
+tuning::Machine tuning_machine(int) { fail_unsupported(kMissing); }
 
 const DeviceInfo& device_info(int) { fail_unsupported(kMissing); }
 

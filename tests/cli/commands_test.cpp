@@ -31,7 +31,7 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 TEST(Main, HelpTeachesByExample) {
   EXPECT_TRUE(has(text_of({"--help"}), "Exit codes"));
-  for (const char* command : {"run", "demo", "plan", "device", "advise", "doctor", "pack", "completion"}) {
+  for (const char* command : {"run", "demo", "plan", "device", "advise", "tune", "profile", "doctor", "pack", "completion"}) {
     const std::string help = text_of({command, "--help"});
     EXPECT_TRUE(has(help, "Examples:")) << command;
     EXPECT_TRUE(has(help, "--json")) << command;

@@ -1,0 +1,322 @@
+// cumulus tune: searches faster parameters for a scan on this machine, and keeps them where calls look them up.
+#include <fmt/chrono.h>
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <csignal>
+#include <ctime>
+#include <map>
+#include <memory>
+
+#include "commands.h"
+#include "cuda/driver.h"
+#include "cuda/report.h"
+#include "cuda/trial.h"
+#include "machine.h"
+#include "output.h"
+#include "progress.h"
+#include "scan_options.h"
+#include "text_file.h"
+#include "tune_cache.h"
+#include "tune_cpu.h"
+#include "tune_cuda.h"
+#include "tune_report.h"
+#include "tuning/cuda_stages.h"
+#include "tuning/lookup.h"
+#include "types.h"
+
+namespace cumulus::cli {
+namespace {
+
+constexpr const char* kExamples =
+    R"(  cumulus tune --shape 4096x4096 --axis 1                         at most a minute, on all cores; the result is saved
+  cumulus tune --shape 4096x4096 --axis 1 --dry-run               what would be tried
+  cumulus tune --shape 2^22x8 --axis 0 --budget 20s --json s.json the whole session as JSON, for `cumulus report`
+  cumulus tune --shape 4096x4096 --axis 1 --start threads=1       from a start of your own; nothing is saved then
+  cumulus tune --list                                             what is saved
+  cumulus tune --export mine.json                                 and --import, --merge, --freeze, --unfreeze
+
+Candidates are judged in paired, interleaved rounds with cold caches, after their bits were compared. One is accepted only where a
+sign test says that its median gain is above the margin; the result meets the original once more at the end. Ctrl-C keeps what is
+proven. Tuning changes speed only, never a bit. `cumulus plan` says where a scan's parameters come from; CUMULUS_TUNING=off
+switches the look-up off, CUMULUS_TUNING_FILE names another file.)";
+
+struct TuneOptions {
+  std::string shape, in_dtype, mask;
+  ScanOptions scan;
+  int cuda = -1;
+  double seconds = 60, margin = 1.5;
+  int evaluations = 1000;
+  std::uint64_t memory = 0, seed = 1;
+  std::string search = "staged";
+  std::vector<std::string> start;
+  std::string json, commit;
+  bool dry_run = false, save = true, force = false;
+
+  bool list = false, freeze = false, unfreeze = false;
+  std::string export_to, import_from;
+  std::vector<std::string> merge;
+};
+
+// ---- What is to be tuned ----
+
+MaskUse mask_use(const std::string& text, DType in) {
+  if (text.empty()) return MaskUse::none;
+  if (text == "bool") return MaskUse::select;
+  if (in != DType::f32)
+    throw CliError(kExitUnsupported, fmt::format("--mask same with {} elements: tuning knows multiplying masks of f32 only", name(in)));
+  return MaskUse::multiply;
+}
+
+BenchCase case_of(const TuneOptions& options) {
+  if (options.shape.empty()) throw CliError(kExitUsage, "name a shape: cumulus tune --shape 4096x4096 --axis 1");
+  const ScanOptions& scan = options.scan;
+  BenchCase c;
+  c.name = "tune";
+  c.shape = parse_shape(options.shape);
+  if (c.shape.empty()) c.shape = {1};
+  if (scan.axis == "flat" || scan.axis == "none") c.shape = {c.count()};
+  else c.axis = choose_axis(scan.axis, static_cast<int>(c.shape.size()));
+  c.op = parse_op(scan.op);
+  c.kind = parse_kind(scan.kind);
+  c.reverse = scan.reverse;
+  c.in = parse_dtype(!options.in_dtype.empty() ? options.in_dtype : !scan.dtype.empty() ? scan.dtype : "f32");
+  c.out = choose_dtype(c.op, c.in, scan.dtype);
+  c.mask = mask_use(options.mask, c.in);
+  return c;
+}
+
+tuning::Search parse_search(const std::string& text) {
+  for (const tuning::Search search : {tuning::Search::staged, tuning::Search::exhaustive, tuning::Search::random})
+    if (text == tuning::name(search)) return search;
+  throw CliError(kExitUsage, fmt::format("--search {}: staged, exhaustive or random", text));
+}
+
+// "threads=1": a parameter of the backend that is tuned.
+tuning::Parameters parse_start(const TuneOptions& options) {
+  const std::vector<std::string> names = options.cuda >= 0 ? tuning::cuda_names() : tuning::cpu_names();
+  tuning::Parameters start;
+  for (const std::string& word : options.start) {
+    const std::size_t equals = word.find('=');
+    const std::string key = word.substr(0, equals), text = equals == std::string::npos ? "" : word.substr(equals + 1);
+    std::int64_t value = -1;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool known = std::find(names.begin(), names.end(), key) != names.end();
+    if (!known || error != std::errc() || end != text.data() + text.size() || value < 0)
+      throw CliError(kExitUsage, fmt::format("--start {}: NAME=NUMBER is needed, with a name of {}", word, fmt::join(names, ", ")));
+    start[key] = value;
+  }
+  return start;
+}
+
+void check_memory(std::int64_t needed, const TuneOptions& options) {
+  const std::int64_t available = memory_available();
+  if (options.memory > 0 && static_cast<std::uint64_t>(needed) > options.memory)
+    throw CliError(
+        kExitUsage,
+        fmt::format("--memory {}: this scan's arrays, its reference and the flush buffer need {}: allow more, or tune a smaller shape",
+                    bytes_text(static_cast<std::int64_t>(options.memory)), bytes_text(needed)));
+  if (available > 0 && needed > available - available / 8)
+    throw CliError(kExitUnsupported,
+                   fmt::format("tuning this scan needs {} of memory, {} are available: tune a smaller shape; calls of up to four "
+                               "times its size find the result too",
+                               bytes_text(needed), bytes_text(available)));
+}
+
+// A scan on one backend: what the session needs, and what is told and saved of it.
+struct Target {
+  tuning::Subject subject;
+  std::vector<tuning::Stage> stages;
+  std::shared_ptr<void> owner;  // of what they refer to
+  std::string reference;        // what bits are compared with
+  Problem problem;
+  tuning::Machine machine;
+  Json plan;
+  std::string gpu;
+  std::shared_ptr<TuningTurn> turn;  // on a GPU
+};
+
+Target cpu_target(const BenchCase& c, const TuneOptions& options) {
+  check_memory(CpuSubject::bytes_needed(c), options);
+  const cpu::CpuInfo cpu = cpu::cpu_info();
+  const Problem problem = problem_of(c, options.scan.threads);
+  const auto subject = std::make_shared<CpuSubject>(c, options.scan.threads);
+  return {subject->subject(),
+          tuning::cpu_stages(problem, cpu, subject->figures()),
+          subject,
+          subject->reference(),
+          problem,
+          tuning::this_machine(cpu),
+          Json::parse(to_json(problem, make_plan(problem, cpu), cpu)),
+          "",
+          nullptr};
+}
+
+Target cuda_target(const BenchCase& c, const TuneOptions& options) {
+  const cuda::DeviceInfo& gpu = cuda::device_info(options.cuda);  // refuses before minutes of work
+  check_memory(CudaSubject::bytes_needed(c), options);
+  const auto turn = std::make_shared<TuningTurn>(options.cuda);
+  const auto subject = std::make_shared<CudaSubject>(c, options.cuda);
+  const Problem& problem = subject->problem();
+  return {subject->subject(),
+          subject->stages(),
+          subject,
+          "the CPU's result, which follows the same order",
+          problem,
+          cuda::tuning_machine(options.cuda),
+          Json::parse(cuda::to_json(problem, make_plan(problem, gpu), gpu)),
+          gpu.name,
+          turn};
+}
+
+// ---- The session ----
+
+volatile std::sig_atomic_t interrupted = 0;
+
+// The first Ctrl-C ends the session in good order; a second one ends the process.
+void catch_interrupt() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted = 1; };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(SIGINT, &action, nullptr);
+}
+
+tuning::Session run_session(const TuneOptions& options, const tuning::Subject& subject, const std::vector<tuning::Stage>& stages) {
+  constexpr std::int64_t kSteps = 1000;
+  Progress progress("tune", kSteps);
+  std::int64_t shown = 0;
+  tuning::Options how;
+  how.search = parse_search(options.search);
+  how.rule.margin = options.margin / 100;
+  how.seconds = options.seconds;
+  how.evaluations = options.evaluations;
+  how.start = parse_start(options);
+  how.seed = options.seed;
+  how.stop = [] { return interrupted != 0; };
+  how.progress = [&](const std::string& what, double part) {
+    const auto now = static_cast<std::int64_t>(part * kSteps);
+    progress.label("tune: " + what);
+    progress.advance(now - shown);
+    shown = now;
+  };
+  catch_interrupt();
+  return tuning::tune(subject, stages, how);
+}
+
+tuning::Entry entry_of(const tuning::Session& session, const Target& target) {
+  return {target.machine,   tuning::call_of(target.problem),
+          session.result,   target.problem.rows,
+          target.problem.n, session.result_ms,
+          session.ratio,    fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)))};
+}
+
+bool keeps(const TuneOptions& options) { return options.save && options.start.empty(); }
+
+// A session from another start says nothing of the planner's choice; an interrupted one without a gain proves nothing.
+std::string save(const TuneOptions& options, const tuning::Session& session, const Target& target) {
+  if (!options.save) return "not saved: --no-save";
+  if (!options.start.empty()) return "not saved: --start compares with another start than the planner's choice";
+  if (!session.stopped.empty() && session.result.empty()) return "not saved: nothing was proven before it ended";
+  return save_tuning(tuning_file(), entry_of(session, target));
+}
+
+Json to_json(const TuneOptions& options, const tuning::Session& session, const Target& target) {
+  Json json = {{"kind", "tune"},           {"version", 1},
+               {"commit", options.commit}, {"machine", {{"cpu", cpu_model()}, {"gpu", target.gpu}}},
+               {"problem", target.plan},   {"search", options.search}};
+  json.update(session_json(session));
+  return json;
+}
+
+std::vector<tuning::Stage> dry_stages(const BenchCase& c, const TuneOptions& options) {
+  const Problem problem = problem_of(c, options.scan.threads);
+  if (options.cuda >= 0) return tuning::cuda_stages(problem, cuda::device_info(options.cuda), 0);
+  return tuning::cpu_stages(problem, cpu::cpu_info(), {});
+}
+
+void tune_scan(const TuneOptions& options) {
+  if (options.scan.device != "cpu")
+    throw CliError(kExitUsage, fmt::format("--device {}: tune says --cuda N for a GPU, and nothing for the CPU", options.scan.device));
+  const BenchCase bench_case = case_of(options);
+  if (options.dry_run) return print(stages_text(dry_stages(bench_case, options)));
+  parse_start(options), parse_search(options.search);  // before minutes of work
+  if (keeps(options)) check_tuning_file(tuning_file());
+  const Target target = options.cuda >= 0 ? cuda_target(bench_case, options) : cpu_target(bench_case, options);
+  const tuning::Session session = run_session(options, target.subject, target.stages);
+  const std::string saved = save(options, session, target);
+  const Json json = to_json(options, session, target);
+  if (options.json == "-") return print_json(json);
+  if (!options.json.empty()) write_text(options.json, json.dump(2) + "\n", options.force);
+  print(fmt::format("bits compared with: {}\n{}{}\n", target.reference, session_text(session), saved));
+}
+
+void tune(const TuneOptions& options) {
+  if (options.list) return print(list_tuning(tuning_file()));
+  if (!options.export_to.empty()) return export_tuning(tuning_file(), options.export_to, options.force);
+  if (!options.import_from.empty()) return print(import_tuning(tuning_file(), options.import_from) + "\n");
+  if (!options.merge.empty()) return print(merge_tuning(tuning_file(), options.merge) + "\n");
+  if (options.freeze || options.unfreeze) return print(freeze_tuning(tuning_file(), options.freeze) + "\n");
+  tune_scan(options);
+}
+
+void add_cache_options(CLI::App& command, TuneOptions& options) {
+  command.add_flag("--list", options.list, "Show what is saved");
+  command.add_option("--export", options.export_to, "Write what is saved to FILE")->type_name("FILE");
+  command.add_option("--import", options.import_from, "Add FILE's entries to what is saved, replacing none")->type_name("FILE");
+  command.add_option("--merge", options.merge, "Add the files' entries; of two for the same machine and call the later measured stays")
+      ->type_name("FILE")
+      ->expected(1, -1);
+  command.add_flag("--freeze", options.freeze, "Look the file up, but change it no more")
+      ->excludes(command.add_flag("--unfreeze", options.unfreeze, "Allow changes again"));
+}
+
+}  // namespace
+
+void add_tune(CLI::App& app, int&) {
+  auto* command = app.add_subcommand("tune", "Search faster parameters for a scan on this machine, and keep them");
+  const auto options = std::make_shared<TuneOptions>();
+  command->add_option("--shape", options->shape, "Sizes, such as 32768x32768 or 2^20x8")->type_name("SHAPE");
+  add_scan_options(*command, options->scan);
+  add_dtype_option(*command, "--in-dtype", options->in_dtype, "dtype of the input (default: that of --dtype, else f32)");
+  command->add_option("--mask", options->mask, "With a mask of bool, or of the same dtype as the input")
+      ->type_name("MASK")
+      ->check(CLI::IsMember({"bool", "same"}));
+  command->add_option("--cuda", options->cuda, "Tune for this CUDA device")->type_name("N")->check(CLI::Range(0, 1023));
+  command->add_option("--budget", options->seconds, "Seconds at most (default 60s)")
+      ->type_name("TIME")
+      ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"min", 60}, {"h", 3600}}));
+  command->add_option("--evaluations", options->evaluations, "Configurations to try at most (default 1000)")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1 << 20));
+  command->add_option("--memory", options->memory, "Memory to use at most, such as 4GB (default: what is available)")
+      ->type_name("SIZE")
+      ->transform(CLI::AsSizeValue(true));
+  command->add_option("--search", options->search, "staged (default), exhaustive or random")
+      ->type_name("HOW")
+      ->check(CLI::IsMember({"staged", "exhaustive", "random"}));
+  command->add_option("--margin", options->margin, "Percent that a gain must exceed (default 1.5)")
+      ->type_name("PERCENT")
+      ->check(CLI::Range(0.0, 50.0));
+  command->add_option("--seed", options->seed, "Seed of the random search (default 1)")->type_name("N");
+  command->add_option("--start", options->start, "Start from NAME=NUMBER instead of the planner's choice (repeatable)")
+      ->type_name("NAME=NUMBER")
+      ->expected(1)
+      ->take_all();
+  command->add_flag("--dry-run", options->dry_run, "Show the stages, their parameters and values; measure nothing");
+  command->add_flag("--save,!--no-save", options->save, "Keep the result where calls look it up (default)");
+  add_cache_options(*command, *options);
+  command->add_option("--commit", options->commit, "Commit to name in the JSON")->type_name("HASH");
+  auto* json = command->add_option("--json", options->json, "Write the session as JSON to FILE, or to stdout instead of the text")
+                   ->type_name("[FILE|-]")
+                   ->expected(0, 1);
+  command->add_flag("--force", options->force, "Replace a file that exists");
+  set_examples(*command, kExamples);
+  command->callback([options, json] {
+    if (json->count() > 0 && options->json.empty()) options->json = "-";
+    tune(*options);
+  });
+}
+
+}  // namespace cumulus::cli

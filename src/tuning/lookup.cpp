@@ -1,0 +1,170 @@
+#include "tuning/lookup.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "cuda/driver.h"
+#include "cuda/trial.h"
+#include "cumulus/cumulus.h"
+#include "tuning/cuda_stages.h"
+
+namespace cumulus::tuning {
+namespace {
+
+constexpr std::int64_t kLeastBytes = 1 << 20;         // a smaller call would spend its gain on looking
+constexpr std::streamsize kMostFileBytes = 16 << 20;  // a longer file is none of ours
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+std::string processor() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (const std::size_t colon = line.find(": "); line.starts_with("model name") && colon != std::string::npos)
+      return line.substr(colon + 2);
+  return "unknown";
+}
+
+// What a process looks up: made at the first call that wants it, then immutable; never destroyed, as a scan may run while it exits.
+struct Known {
+  File file;
+  Table table;
+  bool cuda = false;  // has entries of GPUs
+};
+
+const Known& known() {
+  static const Known& once = *[] {
+    auto* made = new Known;
+    if (switched_off()) {
+      made->file.note = "CUMULUS_TUNING=off";
+      return made;
+    }
+    made->file = read_file(file_path());
+    if (made->file.cache.entries.empty()) return made;  // nobody needs the machine then
+    const std::vector<Entry>& entries = made->file.cache.entries;
+    made->table = Table(entries, this_machine(cpu::cpu_info()));
+    made->cuda = std::any_of(entries.begin(), entries.end(), [](const Entry& entry) { return entry.machine.backend == "cuda"; });
+    return made;
+  }();
+  return once;
+}
+
+// What this process's GPUs look up, each made at its first call. Two threads may make the same one: the second is dropped.
+const Table& cuda_table(int device) {
+  static const Table none;
+  static constinit std::array<std::atomic<const Table*>, 64> tables{};
+  const auto index = static_cast<std::size_t>(device);
+  if (!known().cuda || device < 0 || index >= tables.size()) return none;
+  if (const Table* made = tables[index].load(std::memory_order_acquire)) return *made;
+  const auto* made = new Table(known().file.cache.entries, cuda::tuning_machine(device));
+  const Table* other = nullptr;
+  if (tables[index].compare_exchange_strong(other, made, std::memory_order_acq_rel)) return *made;
+  delete made;
+  return *other;
+}
+
+// The entry that fits, if what it says can be launched for this very problem.
+Found find_cuda(const Problem& problem, int device, const cuda::DeviceInfo& info) {
+  const Table& table = cuda_table(device);
+  if (table.empty() || bytes_required(problem) < kLeastBytes) return {};
+  const Found found = table.find(call_of(problem));
+  if (!found.entry) return {};
+  return why_unfit(problem, make_plan(problem, info, cuda_tuning(found.entry->tuning)), info).empty() ? found : Found{};
+}
+
+std::string why_default(const Known& k) {
+  if (!k.file.note.empty()) return k.file.note;
+  if (k.file.path.empty()) return "neither XDG_CONFIG_HOME nor HOME says where a tuning file would be";
+  return fmt::format("no entry in {} fits", k.file.path);
+}
+
+std::string why_entry(const Entry& entry, const Known& k) {
+  const std::string what = entry.tuning.empty() ? "nothing was faster than the planner's choice"
+                                                : fmt::format("{} saved {:.1f} %", text_of(entry.tuning), 100 * (1 - entry.ratio));
+  return fmt::format("{}, {} rows of {} on {}, {}, {}", what, entry.rows, entry.length, entry.machine.device, entry.date, k.file.path);
+}
+
+}  // namespace
+
+std::string file_path() {
+  if (const std::string file = environment("CUMULUS_TUNING_FILE"); !file.empty()) return file;
+  if (const std::string folder = environment("XDG_CONFIG_HOME"); !folder.empty()) return folder + "/cumulus/tuning.json";
+  const std::string home = environment("HOME");
+  return home.empty() ? "" : home + "/.config/cumulus/tuning.json";
+}
+
+bool switched_off() { return environment("CUMULUS_TUNING") == "off"; }
+
+Machine this_machine(const cpu::CpuInfo& cpu) {
+  return {"cpu",
+          fmt::format("{}, L2 {} KiB, L3 {} KiB", processor(), cpu.l2 >> 10, cpu.l3 >> 10),
+          cpu.simd,
+          cpu.cores,
+          fmt::format("{} order {}", cumulus_version(), cumulus_order_version()),
+          __VERSION__,
+          "",
+          kPolicy};
+}
+
+File read_file(const std::string& path) {
+  File found{path, {}, ""};
+  if (path.empty()) return found;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    found.note = fmt::format("there is no tuning file {}", path);
+    return found;
+  }
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  std::string why;
+  if (file.bad() || static_cast<std::streamsize>(text.size()) > kMostFileBytes) why = "it cannot be read";
+  else if (auto cache = parse(text, why)) found.cache = *std::move(cache);
+  if (!why.empty()) found.note = fmt::format("{} is not used: {}", path, why);
+  return found;
+}
+
+Planned planned(const Problem& problem, const cpu::CpuInfo& cpu) {
+  Planned result{make_plan(problem, cpu), Source::none, ""};
+  const Known& k = known();
+  const bool small = result.plan.bytes_required < kLeastBytes;
+  const Found found = small ? Found{} : k.table.find(call_of(problem, result.plan.shape));
+  result.source = found.source;
+  if (!found.entry) {
+    result.why = small ? "calls that move less than 1 MiB are not tuned" : why_default(k);
+    return result;
+  }
+  result.plan = make_plan(problem, cpu, cpu_tuning(found.entry->tuning));
+  result.why = why_entry(*found.entry, k);
+  return result;
+}
+
+Plan plan_to_run(const Problem& problem, const cpu::CpuInfo& cpu) {
+  const Plan plan = make_plan(problem, cpu);
+  if (plan.bytes_required < kLeastBytes) return plan;
+  const Table& table = known().table;
+  if (table.empty()) return plan;
+  const Found found = table.find(call_of(problem, plan.shape));
+  return found.entry ? make_plan(problem, cpu, cpu_tuning(found.entry->tuning)) : plan;
+}
+
+CudaPlanned planned(const Problem& problem, int device, const cuda::DeviceInfo& info) {
+  const Found found = find_cuda(problem, device, info);
+  if (!found.entry) return {make_plan(problem, info), Source::none, why_default(known())};
+  return {make_plan(problem, info, cuda_tuning(found.entry->tuning)), found.source, why_entry(*found.entry, known())};
+}
+
+cuda::Tuning cuda_tuning_to_run(const Problem& problem, int device) {
+  if (!known().cuda) return {};
+  const Found found = find_cuda(problem, device, cuda::device_info(device));
+  return found.entry ? cuda_tuning(found.entry->tuning) : cuda::Tuning{};
+}
+
+}  // namespace cumulus::tuning
