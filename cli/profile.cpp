@@ -7,6 +7,7 @@
 
 #include "bench_arrays.h"
 #include "bench_measure.h"
+#include "case_options.h"
 #include "commands.h"
 #include "cpu/copy.h"
 #include "cpu/cpu_info.h"
@@ -16,7 +17,6 @@
 #include "plan.h"
 #include "profile_counters.h"
 #include "profile_report.h"
-#include "scan_options.h"
 #include "shape.h"
 #include "text_file.h"
 #include "types.h"
@@ -36,37 +36,13 @@ On a GPU the scan runs once for each pass of CUPTI's range profiler, in this pro
 CUMULUS_CUPTI. Without it, without the right to read counters, or beside another profiler, times remain and the reason is said.
 Caches are flushed before each run. docs/profiling.md says what each line means.)";
 
-struct ProfileOptions {
-  std::string shape, in_dtype, mask, format = "table", json;
-  ScanOptions scan;
+struct ProfileOptions : CaseOptions {
+  std::string format = "table", json;
   int rounds = 15;
   bool want_json = false;
 };
 
 // --- What to profile ------------------------------------------------------------------------------------------------------------
-
-BenchCase case_of(const ProfileOptions& options) {
-  if (options.shape.empty()) throw CliError(kExitUsage, "name a shape: cumulus profile --shape 4096x4096 --axis 1");
-  BenchCase scan;
-  scan.name = "profile";
-  scan.shape = parse_shape(options.shape);
-  if (scan.shape.empty()) scan.shape = {1};
-  if (options.scan.axis == "flat" || options.scan.axis == "none") {
-    std::int64_t count = 1;
-    for (const std::int64_t size : scan.shape)
-      if (__builtin_mul_overflow(count, size, &count)) throw CliError(kExitUsage, "--axis flat: more than 2^63 elements");
-    scan.shape = {count};
-  } else {
-    scan.axis = choose_axis(options.scan.axis, static_cast<int>(scan.shape.size()));
-  }
-  scan.in = parse_dtype(!options.in_dtype.empty() ? options.in_dtype : !options.scan.dtype.empty() ? options.scan.dtype : "f32");
-  scan.op = parse_op(options.scan.op);
-  scan.kind = parse_kind(options.scan.kind);
-  scan.out = choose_dtype(scan.op, scan.in, options.scan.dtype);
-  scan.reverse = options.scan.reverse;
-  scan.mask = options.mask.empty() ? MaskUse::none : options.mask == "bool" ? MaskUse::select : MaskUse::multiply;
-  return scan;
-}
 
 // The case as the library's arguments: views without data, which outlive `args`.
 constexpr std::int64_t kMostElements = std::int64_t{1} << 56;  // whose bytes fit into 64 bits, several tensors together
@@ -123,8 +99,6 @@ CpuProfile profile_cpu(const BenchCase& scan, const ProfileOptions& options) {
   const CpuCounters counters;  // before the scan's threads start
   const cpu::CpuInfo cpu = cpu::cpu_info();
   const Described described(scan, options.scan);
-  if (scan.count() == 0)
-    throw CliError(kExitUsage, fmt::format("--shape {}: there is nothing to scan: give sizes from 1 on", options.shape));
   check_memory(scan);
   const BenchArrays arrays(scan);
   CpuProfile profile{make_plan(described.problem, cpu), cpu_model(), cumulus_simd_target(), cpu.l3, {}, 0, "", 0, {}};
@@ -164,7 +138,7 @@ void show(const BenchCase& scan, const Profile& profile, const ProfileOptions& o
 
 void profile(const ProfileOptions& options) {
   check_device(options.scan.device);
-  const BenchCase scan = case_of(options);
+  const BenchCase scan = case_of(options, "profile");
   if (options.scan.device == "cuda") {
     const Described described(scan, options.scan);
     return show(scan, cuda::profile_scan(described.args, 0, options.rounds), options);
@@ -179,12 +153,7 @@ void profile(const ProfileOptions& options) {
 void add_profile(CLI::App& app, int&) {
   auto* command = app.add_subcommand("profile", "Measure one scan with hardware counters, and say what limits it");
   const auto options = std::make_shared<ProfileOptions>();
-  command->add_option("--shape", options->shape, "Sizes, such as 32768x32768 or 2^20x8")->type_name("SHAPE");
-  add_scan_options(*command, options->scan);
-  add_dtype_option(*command, "--in-dtype", options->in_dtype, "dtype of the input (default: that of --dtype, else f32)");
-  command->add_option("--mask", options->mask, "With a mask of bool, or of the same dtype as the input")
-      ->type_name("MASK")
-      ->check(CLI::IsMember({"bool", "same"}));
+  add_case_options(*command, *options);
   command->add_option("--rounds", options->rounds, "Rounds to take the median of (default 15)")->type_name("N")->check(CLI::Range(1, 1000));
   command->add_option("--format", options->format, "table (default), json, or metrics: a task document for `cumulus advise`")
       ->type_name("FORMAT")

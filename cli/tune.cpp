@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 
+#include "case_options.h"
 #include "commands.h"
 #include "cuda/driver.h"
 #include "cuda/report.h"
@@ -17,7 +18,6 @@
 #include "machine.h"
 #include "output.h"
 #include "progress.h"
-#include "scan_options.h"
 #include "text_file.h"
 #include "tune_cache.h"
 #include "tune_cpu.h"
@@ -43,9 +43,7 @@ sign test says that its median gain is above the margin; the result meets the or
 proven. Tuning changes speed only, never a bit. `cumulus plan` says where a scan's parameters come from; CUMULUS_TUNING=off
 switches the look-up off, CUMULUS_TUNING_FILE names another file.)";
 
-struct TuneOptions {
-  std::string shape, in_dtype, mask;
-  ScanOptions scan;
+struct TuneOptions : CaseOptions {
   int cuda = -1;
   double seconds = 60, margin = 1.5;
   int evaluations = 1000;
@@ -62,29 +60,10 @@ struct TuneOptions {
 
 // ---- What is to be tuned ----
 
-MaskUse mask_use(const std::string& text, DType in) {
-  if (text.empty()) return MaskUse::none;
-  if (text == "bool") return MaskUse::select;
-  if (in != DType::f32)
-    throw CliError(kExitUnsupported, fmt::format("--mask same with {} elements: tuning knows multiplying masks of f32 only", name(in)));
-  return MaskUse::multiply;
-}
-
-BenchCase case_of(const TuneOptions& options) {
-  if (options.shape.empty()) throw CliError(kExitUsage, "name a shape: cumulus tune --shape 4096x4096 --axis 1");
-  const ScanOptions& scan = options.scan;
-  BenchCase c;
-  c.name = "tune";
-  c.shape = parse_shape(options.shape);
-  if (c.shape.empty()) c.shape = {1};
-  if (scan.axis == "flat" || scan.axis == "none") c.shape = {c.count()};
-  else c.axis = choose_axis(scan.axis, static_cast<int>(c.shape.size()));
-  c.op = parse_op(scan.op);
-  c.kind = parse_kind(scan.kind);
-  c.reverse = scan.reverse;
-  c.in = parse_dtype(!options.in_dtype.empty() ? options.in_dtype : !scan.dtype.empty() ? scan.dtype : "f32");
-  c.out = choose_dtype(c.op, c.in, scan.dtype);
-  c.mask = mask_use(options.mask, c.in);
+BenchCase tunable_case(const TuneOptions& options) {
+  BenchCase c = case_of(options, "tune");
+  if (c.mask == MaskUse::multiply && c.in != DType::f32)
+    throw CliError(kExitUnsupported, fmt::format("--mask same with {} elements: tuning knows multiplying masks of f32 only", name(c.in)));
   return c;
 }
 
@@ -239,7 +218,7 @@ std::vector<tuning::Stage> dry_stages(const BenchCase& c, const TuneOptions& opt
 void tune_scan(const TuneOptions& options) {
   if (options.scan.device != "cpu")
     throw CliError(kExitUsage, fmt::format("--device {}: tune says --cuda N for a GPU, and nothing for the CPU", options.scan.device));
-  const BenchCase bench_case = case_of(options);
+  const BenchCase bench_case = tunable_case(options);
   if (options.dry_run) return print(stages_text(dry_stages(bench_case, options)));
   parse_start(options), parse_search(options.search);  // before minutes of work
   if (keeps(options)) check_tuning_file(tuning_file());
@@ -277,12 +256,7 @@ void add_cache_options(CLI::App& command, TuneOptions& options) {
 void add_tune(CLI::App& app, int&) {
   auto* command = app.add_subcommand("tune", "Search faster parameters for a scan on this machine, and keep them");
   const auto options = std::make_shared<TuneOptions>();
-  command->add_option("--shape", options->shape, "Sizes, such as 32768x32768 or 2^20x8")->type_name("SHAPE");
-  add_scan_options(*command, options->scan);
-  add_dtype_option(*command, "--in-dtype", options->in_dtype, "dtype of the input (default: that of --dtype, else f32)");
-  command->add_option("--mask", options->mask, "With a mask of bool, or of the same dtype as the input")
-      ->type_name("MASK")
-      ->check(CLI::IsMember({"bool", "same"}));
+  add_case_options(*command, *options);
   command->add_option("--cuda", options->cuda, "Tune for this CUDA device")->type_name("N")->check(CLI::Range(0, 1023));
   command->add_option("--budget", options->seconds, "Seconds at most (default 60s)")
       ->type_name("TIME")
