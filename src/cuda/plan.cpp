@@ -307,8 +307,7 @@ constexpr int kColumnTeam = 4;  // warps of a reducer or storer (kernels/split_c
 bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   if (plan.lane_dim < 0 || p.n == 0 || plan.halves) return false;
   const int widest = std::max(element_bytes(p), static_cast<int>(bytes(p.in_dtype)));
-  const auto [reducers, storers, scanners] = widest > 8 ? std::array{1, 1, 3} : std::array{1, 1, 7};
-  plan.scanners = tuning.scanners > 0 ? tuning.scanners : scanners;
+  plan.scanners = tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 3 : 7;
   const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
     return pieces_aligned(p, plan.lane_dim, data, dtype, stride, 16);
   };
@@ -335,8 +334,8 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   if (plan.slots == 0) return false;
   plan.layout = Layout::split_columns;
   plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((64 << 10) / data), 1, std::max(plan.slots - 2, 1));
-  plan.reducers = std::min(tuning.reducers > 0 ? tuning.reducers : reducers, std::max(plan.slots - plan.flight, 1));
-  plan.storers = std::min(tuning.storers > 0 ? tuning.storers : storers, std::max(plan.slots - plan.flight, 1));
+  plan.reducers = std::min(std::max(tuning.reducers, 1), std::max(plan.slots - plan.flight, 1));
+  plan.storers = std::min(std::max(tuning.storers, 1), std::max(plan.slots - plan.flight, 1));
   const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
   plan.copies = column_copies(device, tuning, whole || width * in >= 1024);
   plan.step = 0, plan.aligned = false;
