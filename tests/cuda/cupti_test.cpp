@@ -27,18 +27,12 @@ using namespace cumulus;
 using namespace cumulus::cuda;
 using support::FakeLibrary;
 using support::FakeSystem;
+using support::Paths;
+using support::paths;
 
 bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // --- Finding and opening --------------------------------------------------------------------------------------------------------
-
-std::vector<std::string> paths(const std::vector<LibraryFile>& files) {
-  std::vector<std::string> list;
-  for (const LibraryFile& file : files) list.push_back(file.path);
-  return list;
-}
-
-using Paths = std::vector<std::string>;
 
 TEST(FindCupti, InTheOrderOfPreference) {
   FakeSystem system;

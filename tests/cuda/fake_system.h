@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/nvrtc.h"
 #include "cuda/system.h"
 
 namespace support {
@@ -87,5 +88,13 @@ class FakeSystem : public cumulus::cuda::System {
     return found != files.end() && !found->second.link.empty() ? found->second.link : path;
   }
 };
+
+// Where libraries were found.
+using Paths = std::vector<std::string>;
+inline Paths paths(const std::vector<cumulus::cuda::LibraryFile>& files) {
+  Paths list;
+  for (const cumulus::cuda::LibraryFile& file : files) list.push_back(file.path);
+  return list;
+}
 
 }  // namespace support

@@ -12,14 +12,8 @@ using namespace cumulus;
 using namespace cumulus::cuda;
 using support::FakeLibrary;
 using support::FakeSystem;
-
-std::vector<std::string> paths(const std::vector<NvrtcFile>& files) {
-  std::vector<std::string> list;
-  for (const NvrtcFile& file : files) list.push_back(file.path);
-  return list;
-}
-
-using Paths = std::vector<std::string>;
+using support::Paths;
+using support::paths;
 
 TEST(FindNvrtc, InTheOrderOfPreference) {
   FakeSystem system;
