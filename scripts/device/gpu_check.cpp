@@ -346,6 +346,18 @@ struct Timer {
   CUevent begin, end;
 };
 
+// Medians of interleaved rounds, after some that are not counted.
+struct Medians {
+  double scan_ms, copy_ms;
+};
+template <class Scan, class Copy>
+Medians measure(Timer& timer, const Scan& scan, const Copy& copy, int warm, int rounds) {
+  std::vector<double> scans, copies;
+  for (int i = 0; i < warm; ++i) scan(), copy();
+  for (int i = 0; i < rounds; ++i) copies.push_back(timer.ms(copy)), scans.push_back(timer.ms(scan));
+  return {median(scans), median(copies)};
+}
+
 bool same_bits(const char* a, const char* b, std::size_t size) {
   std::atomic<bool> same{true};
   constexpr std::size_t kPiece = 1 << 24;
@@ -427,12 +439,9 @@ int table(const std::string& word, bool bits) {
         verdict = same ? "equal" : "WRONG";
         wrong += !same;
       }
-      std::vector<double> scans, copies;
       const int rounds = first_ms > 50 ? 1 : 15;
-      for (int i = 0; i < std::min(rounds, 3); ++i) scan(), copy();
-      for (int i = 0; i < rounds; ++i) copies.push_back(timer.ms(copy)), scans.push_back(timer.ms(scan));
-      const double scan_ms = median(scans);
-      const double copy_ms = median(copies) * static_cast<double>(moved) / (2.0 * static_cast<double>(std::min(moved / 2, most_in)));
+      auto [scan_ms, copy_ms] = measure(timer, scan, copy, std::min(rounds, 3), rounds);
+      copy_ms *= static_cast<double>(moved) / (2.0 * static_cast<double>(std::min(moved / 2, most_in)));
       std::printf("%-26s %-10s %8.3f ms  copy %7.3f ms  ratio %.3f  to reach %.2f  bits %s\n", r.name.c_str(), name(plan.layout), scan_ms,
                   copy_ms, copy_ms / scan_ms, r.goal, verdict.c_str());
       std::fflush(stdout);
@@ -539,11 +548,9 @@ int sweep(const std::string& word) {
       try {
         Call call;
         call.tuning = t;
-        const double first = timer.ms([&] { cuda::run(p, call); });
-        std::vector<double> scans, copies;
-        for (int i = 0; i < (first > 50 ? 1 : 7); ++i)
-          copies.push_back(timer.ms(copy)), scans.push_back(timer.ms([&] { cuda::run(p, call); }));
-        std::printf("  %.3f  %s\n", median(copies) / median(scans), describe(make_plan(p, cuda::device_info(0), t)).c_str());
+        const auto scan = [&] { cuda::run(p, call); };
+        const Medians ms = measure(timer, scan, copy, 0, timer.ms(scan) > 50 ? 1 : 7);
+        std::printf("  %.3f  %s\n", ms.copy_ms / ms.scan_ms, describe(make_plan(p, cuda::device_info(0), t)).c_str());
       } catch (const Failure& f) {
         std::printf("  %s\n", f.message.substr(0, 300).c_str());
       }
@@ -564,11 +571,9 @@ int small() {
     const Problem p = problem_of(row, in.data(), nullptr, out.data());
     const auto scan = [&] { cuda::run(p, {}); };
     const auto copy = [&] { CHECK(cuMemcpyDtoDAsync(out.at, in.at, std::size_t{4} << log, stream())); };
-    std::vector<double> scans, copies;
-    for (int i = 0; i < 5; ++i) scan(), copy();
-    for (int i = 0; i < 51; ++i) copies.push_back(timer.ms(copy)), scans.push_back(timer.ms(scan));
-    std::printf("2^%d %-10s %8.2f us  copy %8.2f us\n", log, name(make_plan(p, cuda::device_info(0)).layout), 1000 * median(scans),
-                1000 * median(copies));
+    const Medians ms = measure(timer, scan, copy, 5, 51);
+    std::printf("2^%d %-10s %8.2f us  copy %8.2f us\n", log, name(make_plan(p, cuda::device_info(0)).layout), 1000 * ms.scan_ms,
+                1000 * ms.copy_ms);
   }
   return 0;
 }
