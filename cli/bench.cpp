@@ -199,7 +199,7 @@ std::vector<BenchCase> that_fit(std::vector<BenchCase> cases, const BenchOptions
 void bench(BenchOptions options) {
   std::vector<BenchCase> cases = select_cases(options.globs);
   if (options.list) return list(cases, options);
-  const Machine machine{cpu::cpu_info(), cpu_model()};  // before pinning, which narrows this thread's mask
+  const Machine machine{cpu::cpu_info(), cpu::model_name()};  // before pinning, which narrows this thread's mask
   if (options.quick) options.rounds = 3, options.seconds = 0;
   if (options.threads.empty()) options.threads = {machine.cpu.cores};
   if (options.pin) pin_threads(*std::max_element(options.threads.begin(), options.threads.end()));

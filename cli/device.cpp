@@ -66,7 +66,8 @@ void show_machine(const DeviceOptions& options) {
   if (!options.no_measure) rates = measure_copies(static_cast<std::int64_t>(options.mib) << 20, threads, options.pin, options.rounds);
 
   if (options.json) {
-    Json json = {{"device", "cpu"}, {"model", cpu_model()}, {"cores", cpu.cores}, {"cores_online", cores_online()}, {"affinity", affinity}};
+    Json json = {
+        {"device", "cpu"}, {"model", cpu::model_name()}, {"cores", cpu.cores}, {"cores_online", cores_online()}, {"affinity", affinity}};
     json["quota"] = quota > 0 ? Json(quota) : Json(nullptr);
     json["simd"] = cpu.simd;
     json["vector_bytes"] = cpu.vector_bytes;
@@ -82,7 +83,7 @@ void show_machine(const DeviceOptions& options) {
     for (const cuda::DeviceInfo& gpu : gpus.devices) json["gpus"].push_back(spec_json(gpu, "the CUDA driver"));
     return print_json(json);
   }
-  print(text_list({{"processor", cpu_model()},
+  print(text_list({{"processor", cpu::model_name()},
                    {"cores", fmt::format("{} for this process (affinity {}, quota {}, machine {})", cpu.cores, affinity,
                                          quota > 0 ? std::to_string(quota) : "none", cores_online())},
                    {"SIMD target", fmt::format("{}, {} bytes", cpu.simd, cpu.vector_bytes)},

@@ -51,11 +51,6 @@ std::string first_line(const std::string& path) {
   return line;
 }
 
-std::string cpu_model() {
-  const std::string model = field("/proc/cpuinfo", "model name");
-  return model.empty() ? "unknown" : model;
-}
-
 std::int64_t memory_total() { return static_cast<std::int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE); }
 
 std::int64_t memory_available() { return std::min(1024 * number(field("/proc/meminfo", "MemAvailable"), 0), cgroup_available()); }

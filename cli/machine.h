@@ -11,7 +11,6 @@ namespace cumulus::cli {
 // The file's first line without its line end; "" where it cannot be read.
 std::string first_line(const std::string& path);
 
-std::string cpu_model();              // "AMD EPYC 9R45"; "unknown"
 std::int64_t memory_total();          // bytes of the machine
 std::int64_t memory_available();      // bytes that a program may still take, the cgroup's limit included; 0: not known
 int cores_online();                   // of the machine, whatever this process may use

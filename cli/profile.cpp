@@ -101,7 +101,7 @@ CpuProfile profile_cpu(const BenchCase& scan, const ProfileOptions& options) {
   const Described described(scan, options.scan);
   check_memory(scan);
   const BenchArrays arrays(scan);
-  CpuProfile profile{make_plan(described.problem, cpu), cpu_model(), cumulus_simd_target(), cpu.l3, {}, 0, "", 0, {}};
+  CpuProfile profile{make_plan(described.problem, cpu), cpu::model_name(), cumulus_simd_target(), cpu.l3, {}, 0, "", 0, {}};
   ScanSpec spec = arrays.spec(options.scan.threads);
   spec.pin_threads = options.scan.pin;
 

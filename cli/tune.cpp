@@ -203,7 +203,7 @@ std::string save(const TuneOptions& options, const tuning::Session& session, con
 
 Json to_json(const TuneOptions& options, const tuning::Session& session, const Target& target) {
   Json json = {{"kind", "tune"},           {"version", 1},
-               {"commit", options.commit}, {"machine", {{"cpu", cpu_model()}, {"gpu", target.gpu}}},
+               {"commit", options.commit}, {"machine", {{"cpu", cpu::model_name()}, {"gpu", target.gpu}}},
                {"problem", target.plan},   {"search", options.search}};
   json.update(session_json(session));
   return json;

@@ -84,6 +84,14 @@ const Caches& caches() {
 
 }  // namespace
 
+std::string model_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (const std::size_t colon = line.find(": "); line.starts_with("model name") && colon != std::string::npos)
+      return line.substr(colon + 2);
+  return "unknown";
+}
+
 int affinity_cores() {
   cpu_set_t mask;
   CPU_ZERO(&mask);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace cumulus::cpu {
 
@@ -14,6 +15,8 @@ struct CpuInfo {
 
 // Caches and target are read once; cores are read anew at each call.
 CpuInfo cpu_info();
+
+std::string model_name();  // "AMD EPYC 9R45"; "unknown"
 
 // Cores in this thread's affinity mask (at least 1).
 int affinity_cores();

@@ -26,14 +26,6 @@ std::string environment(const char* name) {
   return value ? value : "";
 }
 
-std::string processor() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (const std::size_t colon = line.find(": "); line.starts_with("model name") && colon != std::string::npos)
-      return line.substr(colon + 2);
-  return "unknown";
-}
-
 // What a process looks up: made at the first call that wants it, then immutable; never destroyed, as a scan may run while it exits.
 struct Known {
   File file;
@@ -106,7 +98,7 @@ bool switched_off() { return environment("CUMULUS_TUNING") == "off"; }
 
 Machine this_machine(const cpu::CpuInfo& cpu) {
   return {"cpu",
-          fmt::format("{}, L2 {} KiB, L3 {} KiB", processor(), cpu.l2 >> 10, cpu.l3 >> 10),
+          fmt::format("{}, L2 {} KiB, L3 {} KiB", cpu::model_name(), cpu.l2 >> 10, cpu.l3 >> 10),
           cpu.simd,
           cpu.cores,
           fmt::format("{} order {}", cumulus_version(), cumulus_order_version()),
