@@ -43,6 +43,6 @@ using HostArgs = Args<kMaxDims>;
 
 // The workspace's first words, zeroed when it is made and left as zeros (the epoch apart) by every launch.
 inline constexpr int kWorkspaceHeader = 16;
-enum WorkspaceWord { kEpoch = 0, kTicket = 2, kArrived = 4, kDone = 6 };
+enum WorkspaceWord { kEpoch = 0, kTicket = 2, kArrived = 4, kDone = 6, kChunkTicket = 8 };
 
 }  // namespace cumulus::cuda

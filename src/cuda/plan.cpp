@@ -302,55 +302,82 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
 }
 
 constexpr int kColumnTeam = 4;  // warps of a reducer or storer (kernels/split_columns.cuh)
+constexpr int kNarrow = 32;     // lanes of a warp: of so few columns, several segments lie side by side in them
 
-// Few columns and a long axis. Needs what the column ring needs of alignment.
+// Do the rows of all tensors lie one behind the other, and have few columns?
+bool is_narrow(const Problem& p, int lane_dim) {
+  const std::int64_t columns = p.dim[lane_dim].size;
+  const auto packed = [&](std::int64_t Dim::*stride) { return p.dim[lane_dim].*stride == 1 && std::abs(p.axis.*stride) == columns; };
+  return columns <= kNarrow && packed(&Dim::in) && packed(&Dim::out) && (inputs(p.op) == 1 || packed(&Dim::in2)) &&
+         (!p.masked() || packed(&Dim::mask));
+}
+
+// Can pieces of rows be copied as vectors, and results of neighbouring columns be stored as one?
+bool is_wide(const Problem& p, int lane_dim, int columns_of_lane) {
+  const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
+    return pieces_aligned(p, lane_dim, data, dtype, stride, 16);
+  };
+  return fits(p.in, p.in_dtype, &Dim::in) && (inputs(p.op) == 1 || fits(p.in2, p.in_dtype, &Dim::in2)) &&
+         (!p.masked() || fits(p.mask, p.mask_dtype, &Dim::mask)) && p.dim[lane_dim].size % columns_of_lane == 0 &&
+         pieces_aligned(p, lane_dim, p.out, p.out_dtype, &Dim::out, columns_of_lane * bytes(p.out_dtype));
+}
+
+// Few columns and a long axis.
 bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   if (plan.lane_dim < 0 || p.n == 0 || plan.halves) return false;
-  const int widest = std::max(element_bytes(p), static_cast<int>(bytes(p.in_dtype)));
-  plan.scanners = tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 3 : 7;
-  const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
-    return pieces_aligned(p, plan.lane_dim, data, dtype, stride, 16);
-  };
-  if (!fits(p.in, p.in_dtype, &Dim::in) || (inputs(p.op) == 2 && !fits(p.in2, p.in_dtype, &Dim::in2)) ||
-      (p.masked() && !fits(p.mask, p.mask_dtype, &Dim::mask)))
-    return false;
-  const std::int64_t in = bytes(p.in_dtype), out = bytes(p.out_dtype), columns = p.dim[plan.lane_dim].size;
-  plan.columns = std::max<std::int64_t>({in, out, element_bytes(p)}) <= 4 && columns >= 64 ? 2 : 1;
-  if (tuning.columns > 0) plan.columns = tuning.columns;
-  if (columns % plan.columns != 0 || !pieces_aligned(p, plan.lane_dim, p.out, p.out_dtype, &Dim::out, plan.columns * out)) return false;
-  const std::int64_t width = plan.columns * 32, strips = p.rows / columns * divide_up(columns, width);
-  // Panels of up to 8 groups of 32 columns: the room for what scanners hand on. Each scanning block takes a few groups.
-  plan.panel = static_cast<int>(std::min<std::int64_t>(tuning.panel > 0 ? tuning.panel : 8 / plan.columns, strips));
-  const int groups = plan.panel * plan.columns;
-  plan.scanning = std::min(tuning.scanning > 0 ? tuning.scanning : device.sms / 8, groups);
+  const int element = element_bytes(p), widest = std::max(element, static_cast<int>(bytes(p.in_dtype)));
+  const std::int64_t in = bytes(p.in_dtype), out = bytes(p.out_dtype), mask = p.masked() ? bytes(p.mask_dtype) : 0,
+                     columns = p.dim[plan.lane_dim].size;
+  const bool narrow = is_narrow(p, plan.lane_dim);
+  plan.columns = 1;
+  if (!narrow && widest <= 4 && out <= 4 && columns >= 64) plan.columns = 2;
+  if (!narrow && tuning.columns > 0) plan.columns = tuning.columns;
+  if (!narrow && !is_wide(p, plan.lane_dim, plan.columns)) return false;
+  plan.narrow = narrow ? static_cast<int>(columns) : 0;
+  plan.side = narrow ? static_cast<int>(std::bit_floor(static_cast<unsigned>(kNarrow / columns))) : 1;
+  const std::int64_t width = narrow ? columns : plan.columns * 32, strips = p.rows / columns * divide_up(columns, width);
+  // In the first block each group of 32 lanes of a strip has a warp for its chunks, and one for its nodes of level 3.
+  plan.scanners = std::max(tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 2 : 5, 2 * plan.columns);
   plan.levels = levels_for(p.n_out + kSegment);
-  const std::int64_t data = kSegment * width * (in * inputs(p.op) + (p.masked() ? bytes(p.mask_dtype) : 0)),
-                     slot = data + (kColumnTeam + 1) * width * element_bytes(p);
-  const std::int64_t carry = divide_up((plan.levels * 6 * wide_bytes(p) + element_bytes(p)) * groups * 32, 16) * 16;
-  const auto control = [&](int slots) { return divide_up(40 * slots + 16 + 4 * groups, 128) * 128; };
+  const auto piece = [&] {  // of a narrow tile: NarrowTile::kPieceBytes
+    const std::int64_t areas = (kSegment * columns * in + 16) * inputs(p.op) + (mask > 0 ? kSegment * columns * mask + 16 : 0);
+    return areas + (divide_up(columns * in, 16) * 16 + 127 * areas) % 128;
+  };
+  const std::int64_t data = narrow ? plan.side * piece() : kSegment * width * (in * inputs(p.op) + mask),
+                     slot = data + (kColumnTeam + 2) * 32 * plan.columns * element;
+  const std::int64_t carry = divide_up((plan.levels * 6 + 1) * wide_bytes(p) * plan.columns * 32, 16) * 16;
+  const auto control = [&](int slots) { return divide_up(120 * slots + 32 + 4 * plan.columns, 128) * 128; };
   const int most = tuning.slots > 0 ? tuning.slots : 12;
   plan.slots = 0;
   while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
   if (plan.slots == 0) return false;
   plan.layout = Layout::split_columns;
-  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((64 << 10) / data), 1, std::max(plan.slots - 2, 1));
-  plan.reducers = std::min(std::max(tuning.reducers, 1), std::max(plan.slots - plan.flight, 1));
-  plan.storers = std::min(std::max(tuning.storers, 1), std::max(plan.slots - plan.flight, 1));
+  plan.flight =
+      std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(((64 << 10) + data / 2) / data), 1, std::max(plan.slots - 2, 1));
+  const int at_most = std::max(plan.slots - plan.flight, 1);
+  plan.reducers = std::min(std::max(tuning.reducers, 1), at_most);
+  plan.storers = std::min(std::max(tuning.storers, 1), at_most);
+  plan.starters = std::min(widest > 8 ? 1 : 2, at_most);
   const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
-  plan.copies = column_copies(device, tuning, whole || width * in >= 1024);
+  plan.copies = column_copies(device, tuning, narrow || whole || width * in >= 1024);
   plan.step = 0, plan.aligned = false;
-  plan.warps = 1 + kColumnTeam * (plan.reducers + plan.storers) + plan.scanners;
+  plan.warps = 1 + kColumnTeam * (plan.reducers + plan.storers) + plan.starters + plan.scanners;
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
   plan.blocks_per_sm = 1;
-  const std::int64_t tiles = divide_up(p.n_out, kSegment) * strips;
+  const std::int64_t tiles = divide_up(p.n_out, plan.side * kSegment) * strips, chunks = p.n / kChunk;
   plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(tuning.blocks > 0 ? tuning.blocks : device.sms, tiles));
-  plan.workspace_words = kWorkspaceHeader + 1 + 2 * (p.n / kChunk + 1) * 32 * strips * width * divide_up(element_bytes(p), 4);
-  plan.reason = "long narrow columns: segments of a strip by ticket through a ring in shared memory, totals from block to block";
+  // Segments' totals and prefixes, chunks' totals and R at their starts: of every node 32 lanes for each of its steps.
+  const std::int64_t of_node = strips * plan.columns * (32 / plan.side) * 32 * divide_up(element, 4);
+  plan.workspace_words = kWorkspaceHeader + 2 * (chunks + 1 + chunks / 32 + 1) * of_node;
+  plan.reason =
+      narrow ? "long columns, few of them: segments side by side, by ticket through a ring in shared memory, totals from block to block"
+             : "long narrow columns: segments of a strip by ticket through a ring in shared memory, totals from block to block";
   return true;
 }
 
 Layout choose(const Problem& p, const DeviceInfo& device, const Plan& plan) {
   if (plan.lane_dim >= 0 || p.n == 0) {
+    if (plan.lane_dim >= 0 && is_narrow(p, plan.lane_dim) && p.n * p.dim[plan.lane_dim].size >= kChunk) return Layout::split_columns;
     // A strip of 64 columns for every SM at least, or walking columns leaves the device idle.
     return p.rows < 64 * device.sms && p.n >= 16 * kSegment ? Layout::split_columns : Layout::column_ring;
   }
@@ -439,8 +466,9 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
     case Layout::split_rows:
       if (plan.layout == Layout::split_columns) {
         define("COLUMNS", plan.columns);
-        define("PANEL", plan.panel);
-        define("SCANNING", plan.scanning);
+        define("STARTERS", plan.starters);
+        define("NARROW", plan.narrow);
+        define("SIDE", plan.side);
       } else {
         define("CHUNKS", plan.chunks);
       }

@@ -36,8 +36,6 @@ struct Tuning {
   int columns = 0;                              // column_ring: of a thread
   int blocks = 0;                               // split_rows: blocks in the grid; one is enough
   int reducers = 0, storers = 0, scanners = 0;  // split_rows: warps by role
-  int panel = 0;                                // split_columns: strips walked side by side
-  int scanning = 0;                             // split_columns: blocks that scan
   int copies = 0;                               // columns through a ring: of Copies, where the device has them
 
   bool operator==(const Tuning&) const = default;
@@ -56,7 +54,8 @@ struct Plan {
   int chunks, slots, flight;        // split_rows: chunks of a tile, tiles in the ring, loads in flight
   int reducers, storers, scanners;  // split_rows: warps by role
   int columns;                      // column_ring: of a thread
-  int panel, scanning;              // split_columns: strips walked side by side; blocks that scan, at most
+  int starters;                     // split_columns: warps that wait for R at tiles' ends
+  int narrow, side;                 // split_columns: a row's columns, where they are few; segments side by side in a warp's lanes
   int lane_dim;                     // columns: index into Problem::dim; -1 for rows
   int levels;                       // of the order from level 3 up
   int dims;                         // capacity of the kernel's argument

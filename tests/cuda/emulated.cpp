@@ -40,8 +40,8 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
       key.insert(key.end(), {plan.warps, plan.segments, plan.walks});
       break;
     case Layout::split_columns:
-      key.insert(key.end(), {plan.columns, plan.panel, plan.slots, plan.flight, plan.reducers, plan.storers, plan.scanners, plan.scanning,
-                             static_cast<int>(plan.copies)});
+      key.insert(key.end(), {plan.columns, plan.narrow, plan.side, plan.slots, plan.flight, plan.reducers, plan.starters, plan.storers,
+                             plan.scanners, static_cast<int>(plan.copies)});
       break;
     case Layout::split_rows:
       key.insert(key.end(),
@@ -80,10 +80,10 @@ std::vector<Tuning> tunings(Layout layout) {
   }
   if (layout == Layout::split_columns) {
     Tuning bulk = t, async = t;
-    bulk.columns = 1, bulk.panel = 2, bulk.slots = 4, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2;
-    bulk.scanners = 2, bulk.scanning = 2, bulk.copies = static_cast<int>(cuda::Copies::bulk);
-    async.capability = 80, async.columns = 2, async.panel = 1, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1;
-    async.scanners = 3, async.scanning = 1;
+    bulk.columns = 1, bulk.slots = 4, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2;
+    bulk.scanners = 3, bulk.copies = static_cast<int>(cuda::Copies::bulk);
+    async.capability = 80, async.columns = 2, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1;
+    async.scanners = 4;
     return {bulk, async};
   }
   return {t};
@@ -113,7 +113,7 @@ Outcome run(const Problem& p, const cuda::Plan& plan, const std::vector<emulator
 
   // What the next launch relies on.
   if (!workspace.empty()) {
-    for (int word : {cuda::kTicket, cuda::kArrived, cuda::kDone})
+    for (int word : {cuda::kTicket, cuda::kArrived, cuda::kDone, cuda::kChunkTicket})
       if (workspace[static_cast<std::size_t>(word)] != 0) findings.push_back("a counter of the workspace is left behind");
     const std::uint32_t next = how.epoch + 1;
     if (workspace[cuda::kEpoch] != (next == 0xffffffffu ? 0 : next)) findings.push_back("the epoch has not moved on");

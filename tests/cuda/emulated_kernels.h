@@ -46,12 +46,16 @@ void add_layouts(const std::vector<int>& types) {
       put(Layout::column_ring, {columns, 5, 3, 2, 2},
           [](const HostArgs& a) { ColumnRingKernel<S, columns, 4, 3, 2, 2, kMaxDims>::run(a); });
       put(Layout::column_ring, {1, 3, 2, 1, 1}, [](const HostArgs& a) { ColumnRingKernel<S, 1, 2, 2, 1, 1, kMaxDims>::run(a); });
-      // columns, panel, slots, flight, reducers, storers, scanners, scanning, copies
-      put(Layout::split_columns, {1, 2, 4, 2, 1, 2, 2, 2, 2},
-          [](const HostArgs& a) { SplitColumnsKernel<S, 1, 2, 4, 2, 1, 2, 2, 2, 2, kMaxDims>::run(a); });
+      // columns, narrow, side, slots, flight, reducers, starters, storers, scanners, copies
+      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 2, 2, 3, 2},
+          [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 1>, 4, 2, 1, 2, 2, 3, 2, kMaxDims>::run(a); });
       if constexpr (columns >= 2)
-        put(Layout::split_columns, {2, 1, 3, 1, 2, 1, 3, 1, 1},
-            [](const HostArgs& a) { SplitColumnsKernel<S, 2, 1, 3, 1, 2, 1, 3, 1, 1, kMaxDims>::run(a); });
+        put(Layout::split_columns, {2, 0, 1, 3, 1, 2, 2, 1, 4, 1},
+            [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 2>, 3, 1, 2, 2, 1, 4, 1, kMaxDims>::run(a); });
+      put(Layout::split_columns, {1, 3, 8, 4, 2, 1, 2, 2, 3, 2},
+          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 3, 8>, 4, 2, 1, 2, 2, 3, 2, kMaxDims>::run(a); });
+      put(Layout::split_columns, {1, 12, 2, 3, 1, 2, 2, 1, 4, 1},
+          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 12, 2>, 3, 1, 2, 2, 1, 4, 1, kMaxDims>::run(a); });
     }
   }
 }

@@ -98,8 +98,10 @@ Case random_case(Layout layout, const emulated::Types& types, const Tuning& tuni
              columns = ring || layout == Layout::columns;
   if (split) length = random.pick(std::vector<std::int64_t>{128, 129, 127, 1000, 4096, 4097, 4096 + 128, 10, 8192});
   if (split && random.chance(full() ? 4 : 1)) length = 131072 + 128 * random.below(40) + random.below(2);
-  const std::int64_t rows = split     ? length > 100000 ? 16 : 16 * random.between(1, 4)
-                                : ring ? 16 * random.between(1, length > 1000 ? 3 : 36)
+  const bool narrow = split && random.chance(50);
+  const std::int64_t rows = narrow    ? tuning.capability == 80 ? 12 : 3
+                            : split   ? length > 100000 ? 16 : 16 * random.between(1, 4)
+                              : ring ? 16 * random.between(1, length > 1000 ? 3 : 36)
                             : columns ? random.between(1, length > 1000 ? 3 : 140)
                                       : random.between(1, length > 1000 ? 3 : 80);
   if (columns) {

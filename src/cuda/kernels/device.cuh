@@ -168,6 +168,7 @@ CUMULUS_DEVICE u64 load_relaxed(const u64* p) {
 }
 CUMULUS_DEVICE void store_relaxed(u64* p, u64 v) { asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory"); }
 CUMULUS_DEVICE u64 fetch_add(u64* p, u64 v) { return atomicAdd(p, v); }
+CUMULUS_DEVICE void fence_device() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 CUMULUS_DEVICE void pause() { __nanosleep(20); }
 
 // Flags in shared memory.

@@ -49,19 +49,23 @@ CUMULUS_DEVICE u32 begin_launch(const Args<kDims>& a, LaunchState& state) {
 // Every thread of every block, at its end: the last block leaves the workspace as the next launch wants it.
 template <int kDims>
 CUMULUS_DEVICE void end_launch(const Args<kDims>& a, LaunchState& state, u32 tag) {
+  const bool wraps = tag == 0xffffffffu;  // the epoch comes round: no old word may be taken for a new one
   sync_block();
   if (thread_index() == 0) {
+    if (wraps) fence_device();  // words that this block wrote come before those that the last block clears
     const bool last = fetch_add(a.workspace + kDone, 1) + 1 == block_count();
+    if (wraps) fence_device();
     if (last) {
       store_relaxed(a.workspace + kTicket, 0);
+      store_relaxed(a.workspace + kChunkTicket, 0);
       store_relaxed(a.workspace + kArrived, 0);
       store_relaxed(a.workspace + kDone, 0);
-      store_relaxed(a.workspace + kEpoch, tag == 0xffffffffu ? 0 : tag);
+      store_relaxed(a.workspace + kEpoch, wraps ? 0 : tag);
     }
     store_shared(&state.last, static_cast<u32>(last));
   }
-  if (tag != 0xffffffffu) return;
-  sync_block();  // the epoch has come round: no old word may be taken for a new one
+  if (!wraps) return;
+  sync_block();
   if (load_shared(&state.last))
     for (i64 i = kWorkspaceHeader + thread_index(); i < a.workspace_words; i += block_threads()) store_relaxed(a.workspace + i, 0);
 }

@@ -383,6 +383,12 @@ struct Scan : V {
     if constexpr (kTwoInputs) return v;
     else return cast<Wide>(v);
   }
+  // Element or Wide: where they differ their sizes do.
+  template <class E>
+  static CUMULUS_DEVICE E to(const Element& v) {
+    if constexpr (sizeof(E) == sizeof(Element)) return v;
+    else return widen(v);
+  }
   static CUMULUS_DEVICE Element narrow(const Wide& v) {
     if constexpr (kTwoInputs) return v;
     else return cast<Element>(v);

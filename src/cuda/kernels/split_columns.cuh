@@ -1,40 +1,258 @@
-// Long narrow columns: too few to keep the device busy, so the axis is cut as well. A tile is one segment (128 rows) of a strip of columns;
-// tiles are taken by ticket and pass through a ring in shared memory, as in split_rows.cuh, with the same words {epoch, value} and the same
-// argument for progress. Warps have roles:
+// Long columns, too few to keep the device busy: the axis is cut as well. A tile is one segment (128 rows) of a strip of columns, or some
+// segments side by side where columns are few. Tiles are taken by ticket and pass through a ring in shared memory, as in split_rows.cuh,
+// with the same words {epoch, value} and the same argument for progress. Warps have roles:
 //   loader     takes tickets and fills slots
 //   reducers   leave every column's totals of quarter segments in the slot, and publish those of whole segments
-//   scanners   (in a few blocks) take a chunk of 32 columns each, a lane per column: segment totals in, R at every segment's start out
-//   storers    wait for R at their tile's ends, walk its columns and store
+//   scanners   take a node of 32 columns each. In every block, by tickets of their own: chunks; segments' totals in, their prefixes out.
+//              In the first block: nodes of level 3; chunks' totals in, R at chunks' starts out.
+//   starters   wait for both, and leave R at the ends of a tile's segments in the slot
+//   storers    walk a tile's columns and store
 // Reducers and storers are teams of four warps, a quarter of the segment each: what a tile's slot is held for is what bounds the speed.
-// Tickets go panel by panel (some strips side by side), then chunk by chunk, strip by strip, segment by segment. Scanners go the same way:
-// a chunk's total is found without knowing where the chunk starts, and the chunks of one column hand R on from warp to warp.
+// Tickets go strip by strip, tile by tile; chunks' tickets likewise, and nothing waits but for earlier ones.
 #pragma once
 
 #include "columns.cuh"
 #include "mail.cuh"
+#include "stage.cuh"
 
 namespace cumulus::cuda {
 
-template <class S, int kColumns, int kPanel, int kSlots, int kFlight, int kReducers, int kStorers, int kScanners, int kScanning,
-          int kCopies, int kDims>
+// ---- how a tile lies in its slot, and which part of it is a lane's ----
+
+// Pieces of rows one after the other; neighbouring columns of a lane.
+template <class S, int kColumns_>
+struct WideTile {
+  using Pieces = RowPieces<S, kColumns_, 32>;
+  static constexpr int kColumns = kColumns_, kWidth = 32 * kColumns, kSide = 1, kLanes = 32;  // kLanes: of a segment
+  static constexpr int kDataBytes = kSegment * Pieces::kRowBytes;
+  template <int kCopies>
+  static constexpr u32 kFullCount = Pieces::template kFullCount<kCopies>;
+
+  template <int kCopies, int kDims>
+  static CUMULUS_DEVICE void fill(u8* slot, const Args<kDims>& a, const Row<S, Strided<S>>& row, i64 first, int rows, i64 columns,
+                                  Barrier* full) {
+    Pieces::template fill<kCopies>(slot, row.in.place(first), row.in2.place(first), row.mask.place(first), a.in_step, a.in2_step,
+                                   a.mask_step, rows, columns < kWidth ? static_cast<u32>(columns) : kWidth, full);
+  }
+
+  const u8* slot;
+  int rows;
+  bool active;
+  u8* out;
+  i64 out_step;
+
+  // `rows`: of the lane's segment.
+  CUMULUS_DEVICE WideTile(u8* at, const Row<S, Strided<S>>&, i64, int lane_rows, bool has_columns)
+      : slot(at), rows(lane_rows), active(has_columns) {}
+  CUMULUS_DEVICE void read_quad(int x, typename S::Element (&v)[kColumns][4]) const {
+    Pieces::read_quad(slot, lane_index(), x, rows, active, v);
+  }
+  static CUMULUS_DEVICE bool passes_through_slot(const Row<S, Strided<S>>&, i64, int, int) { return false; }
+  CUMULUS_DEVICE void begin_store(const Row<S, Strided<S>>& row, i64 first, int x) {  // `row` begins at the strip's first column
+    out = row.out.place(first + x) + static_cast<int>(lane_index()) * kColumns * S::Out::kBytes;
+    out_step = row.out.step;
+  }
+  template <bool kThrough>
+  CUMULUS_DEVICE void store_quad(int, int left, const typename S::OutBits (&q)[kColumns][4]) {
+    Pieces::store_quad(out, out_step, left, active, q);
+  }
+  CUMULUS_DEVICE void end_store(int) const {}
+};
+
+// Few columns, whose rows lie one behind the other: kSide_ segments side by side in a warp's lanes, each one piece of memory, a column of
+// each lane. Results take the elements' places, and leave as vectors.
+template <class S, int kWidth_, int kSide_>
+struct NarrowTile {
+  static constexpr int kColumns = 1, kWidth = kWidth_, kSide = kSide_, kLanes = kWidth;
+  static_assert(kSide * kWidth <= 32);
+  template <int kBytes>
+  using Flat = Stage<Run<kBytes, Variant<1, false, -1, -1, false>>, kSegment * kWidth>;
+  static constexpr int kMaskBytes = S::kMask != kNoMask ? S::Mask::kBytes : 0;
+  // 16 bytes more, for what does not begin where vectors do.
+  static constexpr int kInArea = kSegment * kWidth * S::In::kBytes + 16, kMaskArea = kMaskBytes > 0 ? kSegment *kWidth *kMaskBytes + 16 : 0;
+  // From segment to segment in the slot: the elements of one row of all of them lie in different banks.
+  static constexpr int kAreas = kInArea * (S::kTwoInputs ? 2 : 1) + kMaskArea, kRow = (kWidth * S::In::kBytes + 15) / 16 * 16;
+  static constexpr int kPieceBytes = kAreas + (kRow + 127 * kAreas) % 128;
+  static constexpr int kDataBytes = kSide * kPieceBytes;
+  template <int kCopies>
+  static constexpr u32 kFullCount = kCopies == kCopyBulk ? kSide : 33;
+
+  // Rows first .. first + rows - 1 of one tensor, as they lie in memory.
+  template <int kBytes>
+  static CUMULUS_DEVICE Flat<kBytes> flat(u8* at, const Run<kBytes, Strided<S>>& run, i64 first, int rows) {
+    return {at, {run.place(run.step < 0 ? first + rows - 1 : first), 1}, rows * kWidth};
+  }
+  template <int kCopies, class P>
+  static CUMULUS_DEVICE void copy(const P& piece) {
+    piece.copy_edges(lane_index(), 32);
+    piece.template copy_inner<kCopies>(lane_index(), 32, nullptr);
+  }
+  static CUMULUS_DEVICE int rows_of(int rows, int side) {
+    const int left = rows - side * kSegment;
+    return left > kSegment ? kSegment : left > 0 ? left : 0;
+  }
+
+  template <int kCopies, int kDims>
+  static CUMULUS_DEVICE void fill(u8* slot, const Args<kDims>&, const Row<S, Strided<S>>& row, i64 first, int rows, i64, Barrier* full) {
+    const u32 lane = lane_index();
+    if constexpr (kCopies == kCopyBulk) {  // a lane for each segment
+      if (lane < kSide) {
+        const int side = static_cast<int>(lane), own = rows_of(rows, side);
+        const i64 at = first + side * kSegment;
+        u8* piece = slot + side * kPieceBytes;
+        const auto in = flat(piece, row.in, at, own), in2 = flat(piece + kInArea, row.in2, at, own);
+        const auto mask = flat(piece + kAreas - kMaskArea, row.mask, at, own);
+        u32 bytes = in.inner_bytes();
+        in.copy_edges(0, 1);
+        if constexpr (S::kTwoInputs) in2.copy_edges(0, 1), bytes += in2.inner_bytes();
+        if constexpr (S::kMask != kNoMask) mask.copy_edges(0, 1), bytes += mask.inner_bytes();
+        fence_async();  // and what results were here has left
+        barrier_arrive_expect(full, bytes);
+        in.template copy_inner<kCopies>(0, 1, full);
+        if constexpr (S::kTwoInputs) in2.template copy_inner<kCopies>(0, 1, full);
+        if constexpr (S::kMask != kNoMask) mask.template copy_inner<kCopies>(0, 1, full);
+      }
+      sync_warp();
+    } else {
+      for (int side = 0; side < kSide; ++side) {
+        const int own = rows_of(rows, side);
+        const i64 at = first + side * kSegment;
+        u8* piece = slot + side * kPieceBytes;
+        copy<kCopies>(flat(piece, row.in, at, own));
+        if constexpr (S::kTwoInputs) copy<kCopies>(flat(piece + kInArea, row.in2, at, own));
+        if constexpr (S::kMask != kNoMask) copy<kCopies>(flat(piece + kAreas - kMaskArea, row.mask, at, own));
+      }
+      async_arrive(full);
+      sync_warp();
+      if (lane == 0) barrier_arrive(full);
+    }
+  }
+
+  // A lane's column of one tensor.
+  template <int kBytes>
+  struct Column {
+    u8* first;  // its row 0
+    int step;   // in bytes
+
+    CUMULUS_DEVICE Column(const Flat<kBytes>& stage, bool backward, int rows, int column)
+        : first(stage.at + stage.shift + ((backward && rows > 0 ? rows - 1 : 0) * kWidth + column) * kBytes),
+          step(backward ? -kWidth * kBytes : kWidth * kBytes) {}
+    CUMULUS_DEVICE Bits<kBytes>* at(int x) const { return reinterpret_cast<Bits<kBytes>*>(first + x * step); }
+  };
+
+  u8* piece;
+  int rows;
+  Column<S::In::kBytes> in, in2;
+  Column<S::Mask::kBytes> mask;
+
+  u8* slot;
+  Run<S::Out::kBytes, Strided<S>> run;  // of the lane's column
+  i64 first;
+
+  CUMULUS_DEVICE NarrowTile(u8* at, const Row<S, Strided<S>>& row, i64 tile_first, int lane_rows, bool active)
+      : piece(at + side() * kPieceBytes),
+        rows(active ? lane_rows : 0),
+        in(flat(piece, row.in, tile_first + side() * kSegment, rows), row.in.step < 0, rows, column()),
+        in2(flat(piece + kInArea, row.in2, tile_first + side() * kSegment, rows), row.in2.step < 0, rows, column()),
+        mask(flat(piece + kAreas - kMaskArea, row.mask, tile_first + side() * kSegment, rows), row.mask.step < 0, rows, column()),
+        slot(at) {}
+  static CUMULUS_DEVICE int side() { return static_cast<int>(lane_index()) / kWidth; }
+  static CUMULUS_DEVICE int column() { return static_cast<int>(lane_index()) % kWidth; }
+
+  CUMULUS_DEVICE void read_quad(int x, typename S::Element (&v)[1][4]) const {
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      typename S::InBits bits{}, bits2{};
+      typename S::MaskBits mask_bits{};
+      if (x + k < rows) {
+        bits = load_shared(in.at(x + k));
+        if constexpr (S::kTwoInputs) bits2 = load_shared(in2.at(x + k));
+        if constexpr (S::kMask != kNoMask) mask_bits = load_shared(mask.at(x + k));
+      }
+      v[0][k] = S::element(bits, bits2, mask_bits);
+    }
+    scan_quad<S>(v[0]);
+  }
+
+  // Whole tiles do, if results lie there as they do in memory.
+  static CUMULUS_DEVICE bool passes_through_slot(const Row<S, Strided<S>>& row, i64 tile_first, int rows, int rows_out) {
+    if constexpr (S::In::kBytes != S::Out::kBytes) return false;
+    // Segments are whole vectors: the place of one row tells that of all.
+    const u64 shift = (reinterpret_cast<u64>(row.in.place(tile_first + edge(row.in.step))) |
+                       reinterpret_cast<u64>(row.out.place(tile_first + edge(row.out.step)))) &
+                      15;
+    return uniform((row.in.step < 0) == (row.out.step < 0) && shift == 0 && rows == kSide * kSegment && rows_out == kSide * kSegment);
+  }
+  static CUMULUS_DEVICE i64 edge(i64 step) { return step < 0 ? kSegment - 1 : 0; }
+
+  CUMULUS_DEVICE void begin_store(const Row<S, Strided<S>>& row, i64 tile_first, int) {
+    run = row.out;
+    first = tile_first;
+  }
+  // `left`: rows of the lane's segment from x on that are written.
+  template <bool kThrough>
+  CUMULUS_DEVICE void store_quad(int x, int left, const typename S::OutBits (&q)[1][4]) {
+    const bool active = static_cast<int>(lane_index()) < kSide * kWidth;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if constexpr (kThrough && S::In::kBytes == S::Out::kBytes) {
+        if (active) store_shared(in.at(x + k), q[0][k]);
+      } else {
+        if (active && k < left)
+          store_global<S::Out::kBytes>(run.place(first + side() * kSegment + x + k) + column() * S::Out::kBytes, q[0][k]);
+      }
+    }
+  }
+  // The warp's rows of every segment, from x on: a quarter.
+  CUMULUS_DEVICE void end_store(int x) const {
+    constexpr int kRowBytes = kWidth * S::Out::kBytes, kVectors = kSegment / 4 * kRowBytes / 16;
+    const bool backward = run.step < 0;
+    const int lowest = (backward ? kSegment - kSegment / 4 - x : x) * kRowBytes;
+    const u8* from = slot + lowest;
+    u8* to = run.place(first + edge(run.step)) + lowest;  // of the first segment
+    sync_warp();
+#pragma unroll
+    for (int i = 0; i < (kSide * kVectors + 31) / 32; ++i) {
+      const int v = i * 32 + static_cast<int>(lane_index()), segment = v / kVectors, at = v % kVectors * 16;
+      if (v < kSide * kVectors)
+        store_global<16>(to + (backward ? -segment : segment) * (kSegment * kRowBytes) + at,
+                         load_shared(reinterpret_cast<const Bits128*>(from + segment * kPieceBytes + at)));
+    }
+    fence_async();
+  }
+};
+
+template <class S, class Lanes, int kSlots, int kFlight, int kReducers, int kStarters, int kStorers, int kScanners, int kCopies, int kDims>
 struct SplitColumnsKernel {
   using Element = typename S::Element;
   using Wide = typename S::Wide;
   using Letter = Mail<Element>;
-  static constexpr int kWidth = 32 * kColumns, kGroups = kPanel * kColumns;  // columns of a strip; groups of 32 columns in a panel
-  using Pieces = RowPieces<S, kColumns, 32>;
-  static constexpr int kSegmentWords = 32 * Letter::kWords;  // from a segment's words to the next one's of that chunk
-  static constexpr int kTeam = 4, kQuads = 32 / kTeam;       // warps; quads of a warp's share
-  static constexpr int kDataBytes = kSegment * Pieces::kRowBytes;
-  static constexpr int kSlotBytes = kDataBytes + (kTeam + 1) * kWidth * static_cast<int>(sizeof(Element));
-  static_assert(kScanners >= kColumns);  // a strip's groups must be under way together: its tiles wait for all of them
-  static_assert((kReducers == 1 || kReducers + kFlight <= kSlots) && (kStorers == 1 || kStorers + kFlight <= kSlots));
+  static constexpr int kColumns = Lanes::kColumns, kWidth = Lanes::kWidth, kSide = Lanes::kSide;
+  static constexpr int kGroups = kColumns;   // of 32 lanes in a strip
+  static constexpr int kSteps = 32 / kSide;  // tiles of a chunk
+  static constexpr int kStepWords = 32 * Letter::kWords;
+  static constexpr int kTeam = 4, kQuads = 32 / kTeam;  // warps; quads of a warp's share
+  static constexpr int kLeft = kTeam + 2;               // values of a lane's column that a slot holds: quarters' totals, R at both ends
+  static constexpr int kSlotBytes = Lanes::kDataBytes + kLeft * 32 * kColumns * static_cast<int>(sizeof(Element));
+  // In the first block. A strip's groups must be under way together, for its tiles wait for all of them.
+  static constexpr int kUpper = kScanners - kGroups;
+  static_assert(kUpper >= kGroups);
+  // See kernels/split_rows.cuh.
+  template <int kWarps>
+  static constexpr bool kFits = kWarps == 1 || kWarps + kFlight <= kSlots;
+  static_assert(kFits<kReducers> && kFits<kStarters> && kFits<kStorers>);
 
+  // A tile, or a chunk, which is a node of its own.
+  struct alignas(16) Place {
+    i64 strip, node;
+    i64 part;         // of the node; -1: there are no more
+    Offsets offsets;  // of the strip's first column
+  };
   struct Control {
     Barrier full[kSlots], reduced[kSlots], started[kSlots], empty[kSlots];
-    i64 tile[kSlots];
+    Place place[kSlots];
     LaunchState launch;
-    u32 turn[kGroups];  // chunks of this group that are done, over all panels
+    u32 turn[kGroups];  // nodes of level 3 of this group that are done, over all strips
   };
   static constexpr int kControlBytes = (static_cast<int>(sizeof(Control)) + 127) / 128 * 128;
 
@@ -42,10 +260,9 @@ struct SplitColumnsKernel {
   Control& control;
   u8* ring;
   Strips<kDims> strips;
-  i64 segments, length, tiles;  // whole segments of a column; all of one; tiles
-  u64* scanning;                // a word: how many blocks scan
-  u64* totals;                  // words: totals of whole segments, then R at segments' starts
-  u64* starts;
+  i64 segments, length;              // whole segments of a column; tiles of one
+  u64 *totals, *prefixes;            // words: of whole segments; of a chunk's segments up to one
+  u64 *chunk_totals, *chunk_starts;  // words: of whole chunks; R at their starts
   u32 tag = 0;
 
   CUMULUS_DEVICE explicit SplitColumnsKernel(const Args<kDims>& args)
@@ -54,75 +271,85 @@ struct SplitColumnsKernel {
         ring(shared_memory() + kControlBytes),
         strips(args, kWidth),
         segments(args.n / kSegment),
-        length((args.n_out + kSegment - 1) / kSegment),
-        tiles(length * strips.jobs) {
-    scanning = a.workspace + kWorkspaceHeader;
-    totals = scanning + 1;
-    starts = totals + (segments / 32 + 1) * strips.jobs * kColumns * 32 * kSegmentWords;
+        length((args.n_out + kSide * kSegment - 1) / (kSide * kSegment)) {
+    const i64 chunks = segments / 32;
+    totals = a.workspace + kWorkspaceHeader;
+    prefixes = totals + (chunks + 1) * node_words();
+    chunk_totals = prefixes + (chunks + 1) * node_words();
+    chunk_starts = chunk_totals + (chunks / 32 + 1) * node_words();
   }
-  // `index`: of the column, strips being as wide as they could be. Those of a chunk of 32 columns lie together.
-  CUMULUS_DEVICE i64 word(i64 segment, i64 index) const {
-    return (((segment >> 5) * strips.jobs * kColumns + (index >> 5)) * 32 + (segment & 31)) * kSegmentWords + (index & 31) * Letter::kWords;
+  // Of all columns' children of one node.
+  CUMULUS_DEVICE i64 node_words() const { return strips.jobs * kGroups * (kSteps * kStepWords); }
+  // `lane`: of a strip; those beyond 32 are in its next group.
+  CUMULUS_DEVICE u64* word(u64* of, i64 node, i64 strip, int step, int lane) const {
+    const i64 group = strip * kGroups + (lane >> 5);
+    return of + node * node_words() + (group * kSteps + step) * kStepWords + (lane & 31) * Letter::kWords;
   }
-  CUMULUS_DEVICE u64* total_words(i64 segment, i64 index) const { return totals + word(segment, index); }
-  CUMULUS_DEVICE u64* start_words(i64 segment, i64 index) const { return starts + word(segment, index); }
   CUMULUS_DEVICE u8* slot_at(int slot) const { return ring + slot * kSlotBytes; }
-  // A quarter's total, of this lane's column c; behind them R at the segment's start.
-  CUMULUS_DEVICE Element* quarter_total(u8* slot, int quarter, int c) const {
-    return reinterpret_cast<Element*>(slot + kDataBytes) + quarter * kWidth + static_cast<int>(lane_index()) * kColumns + c;
+  // Of this lane's column c: totals of the quarters of its segment, then R at its start and at its end.
+  CUMULUS_DEVICE Element* left(u8* slot, int which, int c) const {
+    return reinterpret_cast<Element*>(slot + Lanes::kDataBytes) + (which * 32 + static_cast<int>(lane_index())) * kColumns + c;
+  }
+  static constexpr int kStart = kTeam, kEnd = kTeam + 1;
+  // Side of the lane: which of the children that lie side by side. Its column is that of the first side's lane.
+  static CUMULUS_DEVICE int side() { return static_cast<int>(lane_index()) / Lanes::kLanes; }
+  static CUMULUS_DEVICE int first_lane() { return static_cast<int>(lane_index()) % Lanes::kLanes; }
+
+  // Strips one after the other; a column has `parts`, kParts to a node.
+  template <int kParts>
+  CUMULUS_DEVICE Place place_of(i64 ticket, i64 parts) const {
+    const i64 strip = strips.jobs == 1 ? 0 : ticket / parts, part = ticket - strip * parts;
+    return {strip, part / kParts, part % kParts, {}};
   }
 
   struct Tile {
-    i64 segment, strip;
     i64 first;  // row
     int rows, rows_out;
+    i64 segment;  // of the lane; its rows
+    int lane_rows, lane_rows_out;
     bool active;  // this lane has columns
 
-    CUMULUS_DEVICE Tile(const SplitColumnsKernel& k, i64 tile) {
-      // The last panel may have fewer strips, the last chunk fewer segments.
-      const i64 panel = tile / (k.length * kPanel);
-      tile -= panel * k.length * kPanel;
-      const i64 side = min_of(k.strips.jobs - panel * kPanel, kPanel), chunk = tile / (32 * side);
-      tile -= chunk * 32 * side;
-      const i64 of_chunk = min_of(k.length - chunk * 32, 32), place = tile / of_chunk;
-      strip = panel * kPanel + place;
-      segment = chunk * 32 + (tile - place * of_chunk);
-      first = segment * kSegment;
-      const i64 left = k.a.n - first, left_out = k.a.n_out - first;
-      rows = left > kSegment ? kSegment : left > 0 ? static_cast<int>(left) : 0;
-      rows_out = left_out > kSegment ? kSegment : static_cast<int>(left_out);
-      active = k.strips.first_column(strip) + lane_index() * kColumns < k.strips.columns;
+    CUMULUS_DEVICE Tile(const SplitColumnsKernel& k, const Place& p) {
+      const i64 index = p.node * kSteps + p.part;
+      first = index * (kSide * kSegment);
+      rows = clamp(k.a.n - first, kSide * kSegment), rows_out = clamp(k.a.n_out - first, kSide * kSegment);
+      segment = index * kSide + side();
+      lane_rows = clamp(rows - side() * kSegment, kSegment), lane_rows_out = clamp(rows_out - side() * kSegment, kSegment);
+      active = side() < kSide && (kSide > 1 || k.strips.first_column(p.strip) + first_lane() * kColumns < k.strips.columns);
     }
+    static CUMULUS_DEVICE int clamp(i64 left, int most) { return left > most ? most : left > 0 ? static_cast<int>(left) : 0; }
   };
 
   // ---- loader ----
 
   CUMULUS_DEVICE void load() {
-    constexpr int kEnds = kReducers > kStorers ? kReducers : kStorers;  // every reader must see an end
+    constexpr int kFew = kReducers > kStorers ? kReducers : kStorers, kEnds = kFew > kStarters ? kFew : kStarters;  // every reader sees one
+    const i64 tiles = length * strips.jobs;
     int ends = 0;
     for (i64 i = 0; ends < kEnds; ++i) {
       const int slot = static_cast<int>(i % kSlots);
       if (i >= kSlots) barrier_wait(&control.empty[slot], static_cast<u32>(i / kSlots - 1) & 1);
       if (i >= kFlight) barrier_wait(&control.full[(i - kFlight) % kSlots], static_cast<u32>((i - kFlight) / kSlots) & 1);
-      i64 tile = tiles;
-      if (lane_index() == 0 && ends == 0) tile = static_cast<i64>(fetch_add(a.workspace + kTicket, 1));
-      tile = shuffle(tile, 0);
-      if (tile >= tiles) {
+      const i64 ticket = ends > 0 ? tiles : take_ticket(kTicket);
+      Place place = place_of<kSteps>(ticket < tiles ? ticket : 0, length);
+      place.offsets = strips.offsets(place.strip, strips.first_column(place.strip));
+      const Tile t(*this, place);
+      int rows = t.rows;
+      if (ticket >= tiles) {
         ++ends;
-        tile = -1;
+        place.part = -1;
+        rows = 0;
       }
-      if (lane_index() == 0) store_shared(&control.tile[slot], tile);
+      if (lane_index() == 0) store_shared(&control.place[slot], place);
       sync_warp();
-      if (tile < 0) {
-        Pieces::template fill<kCopies>(slot_at(slot), nullptr, nullptr, nullptr, 0, 0, 0, 0, 0, &control.full[slot]);
-        continue;
-      }
-      const Tile t(*this, tile);
-      const i64 column = strips.first_column(t.strip), rest = strips.columns - column;
-      const Row<S, Strided<S>> row(a, strips.offsets(t.strip, column));
-      Pieces::template fill<kCopies>(slot_at(slot), row.in.place(t.first), row.in2.place(t.first), row.mask.place(t.first), a.in_step,
-                                     a.in2_step, a.mask_step, t.rows, rest < kWidth ? static_cast<u32>(rest) : kWidth, &control.full[slot]);
+      Lanes::template fill<kCopies>(slot_at(slot), a, Row<S, Strided<S>>(a, place.offsets), t.first, rows,
+                                    strips.columns - strips.first_column(place.strip), &control.full[slot]);
     }
+  }
+  CUMULUS_DEVICE i64 take_ticket(int counter) const {
+    i64 ticket = 0;
+    if (lane_index() == 0) ticket = static_cast<i64>(fetch_add(a.workspace + counter, 1));
+    return shuffle(ticket, 0);
   }
 
   // ---- reducers ----
@@ -133,31 +360,32 @@ struct SplitColumnsKernel {
       const int slot = static_cast<int>(i % kSlots);
       const u32 phase = static_cast<u32>(i / kSlots) & 1;
       barrier_wait(&control.full[slot], phase);
-      const i64 tile = load_shared(&control.tile[slot]);
-      if (uniform(tile < 0)) return;
-      const Tile t(*this, tile);
+      const Place place = load_shared(&control.place[slot]);
+      if (uniform(place.part < 0)) return;
+      const Tile t(*this, place);
+      const Lanes own(slot_at(slot), Row<S, Strided<S>>(a, place.offsets), t.first, t.lane_rows, t.active);
       Counter<S, Element> quads[kColumns] = {};
       Element total[kColumns];
 #pragma unroll
       for (int j = 0; j < kQuads; ++j) {
         Element v[kColumns][4];
-        Pieces::read_quad(slot_at(slot), lane_index(), (quarter * kQuads + j) * 4, t.rows, t.active, v);
+        own.read_quad((quarter * kQuads + j) * 4, v);
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) total[c] = quads[c].advance(static_cast<u32>(j), v[c][3]);
       }
 #pragma unroll
-      for (int c = 0; c < kColumns; ++c) store_shared(quarter_total(slot_at(slot), quarter, c), total[c]);
+      for (int c = 0; c < kColumns; ++c) store_shared(left(slot_at(slot), quarter, c), total[c]);
       sync_warp();
       if (lane_index() == 0) barrier_arrive(&control.reduced[slot]);
       if (quarter > 0) continue;
       barrier_wait(&control.reduced[slot], phase);
-      if (t.rows == kSegment && t.active) {
-        u64* at = total_words(t.segment, t.strip * kWidth + lane_index() * kColumns);
+      if (t.lane_rows == kSegment && t.active) {
+        u64* at = word(totals, place.node, place.strip, static_cast<int>(place.part), static_cast<int>(lane_index()) * kColumns);
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) {
           Element of[kTeam];
 #pragma unroll
-          for (int k = 0; k < kTeam; ++k) of[k] = load_shared(quarter_total(slot_at(slot), k, c));
+          for (int k = 0; k < kTeam; ++k) of[k] = load_shared(left(slot_at(slot), k, c));
           Letter::publish(at + c * Letter::kWords, tag, S::combine(S::combine(of[0], of[1]), S::combine(of[2], of[3])));
         }
       }
@@ -166,197 +394,329 @@ struct SplitColumnsKernel {
     }
   }
 
-  // ---- scanners: a job is a chunk of a group, lane = column ----
+  // ---- scanners: a node of 32 children of 32 lanes' columns ----
 
-  // What a group's jobs hand on, in shared memory: the carry of levels 3 and up, and R at the next chunk's start.
+  // Digits of a step's number.
+  static constexpr int kBits = kSteps >= 32 ? 5 : kSteps >= 16 ? 4 : kSteps >= 8 ? 3 : kSteps >= 4 ? 2 : kSteps >= 2 ? 1 : 0;
+
+  // Prefixes of a node's children, kSide at a time.
+  template <class E>
+  struct Prefixes {
+    E left[kBits > 0 ? kBits : 1];
+
+    // Those up to the lane's own child of this step. May be called again, if more of the step's children are known by then.
+    CUMULUS_DEVICE E advance(u32 step, E v) {
+#pragma unroll
+      for (int s = 1; s < kSide; s *= 2) {
+        const int from = ((side() & ~s) | (s - 1)) * Lanes::kLanes + first_lane();
+        const E both = S::combine(shuffle(v, static_cast<u32>(from) & 31), v);
+        if (side() & s) v = both;
+      }
+      bool open = true;
+#pragma unroll
+      for (int b = 0; b < kBits; ++b) {
+        if (step >> b & 1) {
+          v = S::combine(left[b], v);
+        } else if (open) {
+          left[b] = of_last_side(v);
+          open = false;
+        }
+      }
+      return v;
+    }
+  };
+  template <class E>
+  static CUMULUS_DEVICE E of_last_side(const E& v) {
+    if constexpr (kSide == 1) return v;
+    else return shuffle(v, static_cast<u32>((kSide - 1) * Lanes::kLanes + first_lane()) & 31);
+  }
+
+  // A node's children, as the lanes of one group see them.
+  struct Children {
+    const u64* totals;  // the lane's of step 0
+    int count;          // that have totals
+    bool active;
+  };
+  // Totals on their way to a lane.
+  static constexpr int kMost = sizeof(Element) <= 4 ? 8 : sizeof(Element) <= 8 ? 4 : 2;
+  static constexpr int kBatch = kSteps < kMost ? kSteps : kMost;
+  // Hands on the prefixes of all 32 children; `last` is that of the last one. False if there is something else to do before their totals
+  // are there. kUnroll: batches, for `put` to know each step when it is compiled.
+  template <class E, int kUnroll, class Else, class Put>
+  CUMULUS_DEVICE bool prefixes_of(const Children& node, const Else& something_else, E& last, const Put& put) const {
+    Prefixes<E> done = {};
+#pragma unroll kUnroll
+    for (int s = 0; s < kSteps; s += kBatch) {
+      Element v[kBatch];
+      for (;;) {
+        bool all = true;
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) all = Letter::read(node.totals + (s + i) * kStepWords, tag, v[i]) & all;
+        if (uniform_all(all || !node.active)) break;
+        // That of the latest ticket is asked for alone while it is not there.
+        for (Element latest; !uniform_all(Letter::read(node.totals + (s + kBatch - 1) * kStepWords, tag, latest) || !node.active); pause())
+          if (something_else()) return false;
+        if (something_else()) return false;
+      }
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) put(s + i, last = done.advance(static_cast<u32>(s + i), S::template to<E>(v[i])));
+    }
+    last = of_last_side(last);
+    return true;
+  }
+
+  // Hands on each child's prefix as their totals come. The prefix of the last one.
+  template <class E, class Put>
+  CUMULUS_DEVICE E walk(const Children& node, const Put& put) const {
+    constexpr int kAsked = kBatch < 2 ? kBatch : 2;  // at once: one after the other, each would take a way to memory and back
+    Prefixes<E> done = {};
+    E prefix{};
+#pragma unroll 1
+    for (int s = 0; s * kSide < node.count; s += kAsked) {
+      Element v[kAsked] = {};
+      bool known[kAsked];
+#pragma unroll
+      for (int i = 0; i < kAsked; ++i) known[i] = !node.active || (s + i) * kSide + side() >= node.count;
+      for (int next = 0, sides_done = 0; next < kAsked;) {
+#pragma unroll
+        for (int i = 0; i < kAsked; ++i)
+          if (!known[i]) known[i] = Letter::read(node.totals + (s + i) * kStepWords, tag, v[i]);
+#pragma unroll
+        for (int i = 0; i < kAsked; ++i) {
+          if (i != next) continue;
+          const u32 missing = ~ballot(known[i]);
+          const int sides = missing ? count_trailing_zeros(missing) / Lanes::kLanes : kSide;
+          if (sides > sides_done) {
+            prefix = done.advance(static_cast<u32>(s + i), S::template to<E>(v[i]));
+            if (node.active && side() >= sides_done && side() < sides && (s + i) * kSide + side() < node.count) put(s + i, prefix);
+            sides_done = sides;
+          }
+          if (!missing) ++next, sides_done = 0;
+        }
+      }
+    }
+    return of_last_side(prefix);
+  }
+
+  CUMULUS_DEVICE void scan(int scanner, u8* memory) {
+    // One node of level 3 of a strip at most: nothing is handed on, and such nodes have tickets, too.
+    const bool alone = segments < 1024;
+    if (!alone && load_shared(&control.launch.rank) == 0 && scanner < kUpper) scan_upper(scanner, memory);
+    else scan_by_ticket(alone && segments >= 32);
+  }
+
+  CUMULUS_DEVICE void scan_by_ticket(bool upper) {
+    const i64 parts = segments / 32 + 1 + upper;  // of a strip: its node of level 3 comes first; the last chunk may be empty
+    for (;;) {
+      // The groups of a strip have tickets one after the other.
+      const i64 ticket = take_ticket(kChunkTicket), job = ticket / kGroups;
+      if (job >= parts * strips.jobs) return;
+      const Place p = place_of<1>(job, parts);
+      const int group = static_cast<int>(ticket - job * kGroups);
+      if (!upper) scan_chunk(p.node, p.strip, group);
+      else if (p.node > 0) scan_chunk(p.node - 1, p.strip, group);
+      else scan_only_node(p.strip, group);
+    }
+  }
+
+  CUMULUS_DEVICE void scan_chunk(i64 chunk, i64 strip, int group) {
+    const int lane = group * 32 + static_cast<int>(lane_index());
+    const Children node{word(totals, chunk, strip, 0, lane), static_cast<int>(min_of(segments - chunk * 32, 32)), is_active(strip, group)};
+    u64* const to = word(prefixes, chunk, strip, 0, lane);
+    const auto put = [&](int step, const Element& prefix) { Letter::publish(to + step * kStepWords, tag, prefix); };
+    // All totals at once, unless the tiles on their way may be too few for that: then each one as it comes.
+    int patience = block_count() * kSlots >= 4 * kSteps ? kPatience : 0;
+    Element total{};
+    const auto put_active = [&](int step, const Element& prefix) {
+      if (node.active) put(step, prefix);
+    };
+    if (node.count < 32 || !prefixes_of<Element, 1>(
+                               node, [&] { return --patience < 0; }, total, put_active))
+      total = walk<Element>(node, put);
+    if (node.count == 32) publish_total(chunk, strip, group, node.active, total);
+  }
+  static constexpr int kPatience = 64;
+  CUMULUS_DEVICE void publish_total(i64 chunk, i64 strip, int group, bool active, const Element& total) const {
+    if (!active || side() > 0) return;
+    const int child = static_cast<int>(chunk & 31), at = child % kSide * Lanes::kLanes + first_lane();
+    Letter::publish(word(chunk_totals, chunk / 32, strip, child / kSide, group * 32 + at), tag, total);
+  }
+  CUMULUS_DEVICE bool is_active(i64 strip, int group) const {
+    return side() < kSide && strips.first_column(strip) + group * 32 + first_lane() < strips.columns;
+  }
+  CUMULUS_DEVICE bool has_before(i64 nodes) const { return !S::kStartsEmpty || (a.flags & kHasInitial) || nodes > 0; }
+
+  // What the nodes of level 3 of a group hand on, in shared memory: the carry of the levels above, and R at the next node's start.
   struct Group {
     Carry<S> carry;
-    Element* start;
+    Wide* start;
     u32* turn;
   };
   CUMULUS_DEVICE Group group_at(int group, u8* memory) const {
     const int slots = a.levels * Carry<S>::kSlots * kGroups * 32, lane = group * 32 + static_cast<int>(lane_index());
     Wide* wide = reinterpret_cast<Wide*>(memory);
-    return {{wide + lane, kGroups * 32, a.levels, (a.flags & kHasInitial) != 0},
-            reinterpret_cast<Element*>(wide + slots) + lane,
-            &control.turn[group]};
+    return {{wide + lane, kGroups * 32, a.levels, (a.flags & kHasInitial) != 0}, wide + slots + lane, &control.turn[group]};
   }
 
-  CUMULUS_DEVICE void scan(u32 scanner, u8* memory) {
-    const int rank = static_cast<int>(load_shared(&control.launch.rank)), blocks = rank < kScanning ? scanning_blocks(rank, scanner) : 0;
-    if (rank >= blocks) return;
-    const i64 own = (kGroups - rank + blocks - 1) / blocks;  // groups
-    const i64 chunks = segments / 32 + 1, panels = (strips.jobs + kPanel - 1) / kPanel;
-    for (i64 job = scanner; job < panels * chunks * own; job += kScanners) {
-      const i64 turn = job / own, panel = turn / chunks;
-      const int group = rank + static_cast<int>(job - turn * own) * blocks;
-      const i64 strip = panel * kPanel + group / kColumns, column = strips.first_column(strip) + group % kColumns * 32 + lane_index();
-      const bool active = strip < strips.jobs && column < strips.columns;
-      if (uniform(active)) scan_chunk(turn - panel * chunks, strip, column, active, static_cast<u32>(turn), group_at(group, memory));
-    }
-  }
-
-  // Several blocks scan, if they run: the first one looks how many have come, and tells.
-  CUMULUS_DEVICE int scanning_blocks(int rank, u32 scanner) const {
-    if (kScanning == 1) return 1;
-    if (rank == 0 && scanner == 0) {
-      u64 come = 1;
-      for (int patience = 0; patience < 64 && come < kScanning; ++patience) come = load_relaxed(a.workspace + kArrived);
-      if (lane_index() == 0) Mail<u32>::publish(scanning, tag, come < kScanning ? static_cast<u32>(come) : kScanning);
-    }
-    u32 blocks = 0;
-    while (!uniform_all(Mail<u32>::read(scanning, tag, blocks))) pause();
-    return static_cast<int>(shuffle(blocks, 0));
-  }
-
-  // R at the starts of a chunk's segments but the first, and at the next chunk's.
-  CUMULUS_DEVICE void scan_chunk(i64 chunk, i64 strip, i64 column, bool active, u32 turn, const Group& group) {
-    const i64 first = chunk * 32, index = strip * kWidth + column - strips.first_column(strip);
-    const int whole = static_cast<int>(min_of(segments - first, 32));  // segments with totals
-    const u64* const from = total_words(first, index);
-    u64* const to = start_words(first, index);
-    if (chunk == 0) {
-      while (!is_turn(turn, *group.turn)) pause();
-      const Wide begin = start_of<S>(a, active ? strips.offsets(strip, column) : Offsets{});
-      group.carry.begin(begin);
-      store_shared(group.start, S::narrow(begin));
-      if (active) Letter::publish(to, tag, S::narrow(begin));
-    }
-    Element prefix[kHeld] = {};
-    const bool early = whole == 32 && prefixes_of_chunk(from, active, turn, *group.turn, prefix);
-    while (!is_turn(turn, *group.turn)) pause();
-    sync_warp();
-    const Element start = load_shared(group.start);
-    const bool has_chunk = group.carry.has(-1, chunk);
-    // What other chunks wait for comes first, if it is known; else what tiles wait for.
-    const Element total = early ? prefix[kHeld - 1] : publish_starts(from, to, whole, active, has_chunk, start);
-    hand_on(chunk, whole, index, active, turn, total, group);
-    if (!early) return;
-    if constexpr (kHeld == 1) {
-      publish_starts(from, to, whole, active, has_chunk, start);
-    } else {
-#pragma unroll
-      for (int s = 0; s < kHeld - 1; ++s)
-        if (active) Letter::publish(to + (s + 1) * kSegmentWords, tag, combine_start<S>(has_chunk, start, prefix[s]));
+  // Nodes of level 3. Some warps share a group's.
+  CUMULUS_DEVICE void scan_upper(int scanner, u8* memory) {
+    const int group = scanner % kGroups, sharing = (kUpper - group + kGroups - 1) / kGroups;
+    const i64 chunks = segments / 32, nodes = chunks > 0 ? chunks / 32 + 1 : 0;
+    const Group handed = group_at(group, memory);
+    for (i64 turn = scanner / kGroups; turn < strips.jobs * nodes; turn += sharing) {
+      const Place p = place_of<1>(turn, nodes);
+      scan_node(p.node, p.strip, group, is_active(p.strip, group), static_cast<u32>(turn), handed);
     }
   }
   CUMULUS_DEVICE bool is_turn(u32 turn, const u32& now) const { return uniform_all(load_acquire_shared(&now) == turn); }
 
-  // Lets the next chunk of this group go on.
-  CUMULUS_DEVICE void hand_on(i64 chunk, int whole, i64 index, bool active, u32 turn, const Element& total, const Group& group) {
-    if (whole == 32) {
-      const Element next = S::narrow(group.carry.template advance<true>(chunk, 0, S::widen(total)));
+  CUMULUS_DEVICE Wide begin_of(i64 strip, int group, bool active) const {
+    return start_of<S>(a, strips.offsets(strip, active ? strips.first_column(strip) + group * 32 + first_lane() : 0));
+  }
+  // Where R behind a lane's child of step 0 goes: it is that at the next chunk's start.
+  CUMULUS_DEVICE u64* next_words(i64 index, i64 strip, int lane) const {
+    return word(chunk_starts, index, strip, 0, lane) +
+           (side() + 1 < kSide ? Lanes::kLanes : 32 - (kSide - 1) * Lanes::kLanes) * Letter::kWords;
+  }
+
+  CUMULUS_DEVICE void scan_only_node(i64 strip, int group) {
+    const int lane = group * 32 + static_cast<int>(lane_index());
+    const Children node{word(chunk_totals, 0, strip, 0, lane), static_cast<int>(segments / 32), is_active(strip, group)};
+    const Wide start = begin_of(strip, group, node.active);
+    const bool has = has_before(0);
+    u64* const to = next_words(0, strip, lane);
+    walk<Wide>(node,
+               [&](int step, const Wide& v) { Letter::publish(to + step * kStepWords, tag, S::narrow(combine_start<S>(has, start, v))); });
+  }
+
+  CUMULUS_DEVICE void scan_node(i64 index, i64 strip, int of_strip, bool active, u32 turn, const Group& group) {
+    const int lane = of_strip * 32 + static_cast<int>(lane_index());
+    const Children node{word(chunk_totals, index, strip, 0, lane), static_cast<int>(min_of(segments / 32 - index * 32, 32)), active};
+    const auto is_now = [&] { return is_turn(turn, *group.turn); };
+    Wide prefix[kHeld] = {}, total{};
+    const auto hold = [&](int step, const Wide& v) { prefix[step % kHeld] = v; };
+    const bool early = node.count == 32 && prefixes_of < Wide, kHeld == 1 ? 1 : kSteps / kBatch > (node, is_now, total, hold);
+    while (!is_now()) pause();
+    sync_warp();
+    if (index == 0) {
+      const Wide begin = begin_of(strip, of_strip, active);
+      group.carry.begin(begin);
+      store_shared(group.start, begin);
+    }
+    const Wide start = load_shared(group.start);
+    const bool has = has_before(index);
+    u64* const to = next_words(index, strip, lane);
+    const auto put = [&](int step, const Wide& v) {
+      if (step * kSide + side() < 31) Letter::publish(to + step * kStepWords, tag, S::narrow(combine_start<S>(has, start, v)));
+    };
+    // What other nodes wait for comes first, if it is known; else what tiles wait for.
+    if (!early) total = walk<Wide>(node, put);
+    if (node.count == 32) {
+      const Wide next = group.carry.template advance<true>(index, 0, total);
       store_shared(group.start, next);
-      if (active) Letter::publish(start_words(chunk * 32 + 32, index), tag, next);
+      if (active && side() == 0)
+        Letter::publish(word(chunk_starts, index + 1, strip, 0, of_strip * 32 + first_lane()), tag, S::narrow(next));
     }
     sync_warp();
     if (lane_index() == 0) store_release_shared(group.turn, turn + 1);
+    if (!early) return;
+    const auto put_active = [&](int step, const Wide& v) {
+      if (active) put(step, v);
+    };
+    if constexpr (kHeld == kSteps) {
+#pragma unroll
+      for (int s = 0; s < kSteps; ++s) put_active(s, prefix[s]);
+    } else {
+      prefixes_of<Wide, 1>(
+          node, [] { return false; }, total, put_active);
+    }
+  }
+  // Prefixes of a node of level 3 that a lane has room for: else they are found twice.
+  static constexpr int kHeld = kSteps * static_cast<int>(sizeof(Wide)) <= 128 ? kSteps : 1;
+
+  // ---- starters ----
+
+  CUMULUS_DEVICE void start(int starter) {
+    for (i64 i = starter;; i += kStarters) {
+      const int slot = static_cast<int>(i % kSlots);
+      barrier_wait(&control.full[slot], static_cast<u32>(i / kSlots) & 1);
+      const Place place = load_shared(&control.place[slot]);
+      if (uniform(place.part < 0)) return;
+      find_starts(place, Tile(*this, place), slot_at(slot));
+      sync_warp();
+      if (lane_index() == 0) barrier_arrive(&control.started[slot]);
+    }
   }
 
-  static constexpr int kHeld = sizeof(Element) <= 4 ? 32 : 1;  // prefixes that a lane has room for: else they are found twice
-  // Totals on their way to a lane.
-  static constexpr int kBatch = sizeof(Element) <= 8 ? 8 : sizeof(Element) <= 16 ? 4 : 2;
-
-  // The prefixes of a chunk's segments, or only the last of them. False if its turn comes before all its totals do.
-  CUMULUS_DEVICE bool prefixes_of_chunk(const u64* from, bool active, u32 turn, const u32& now, Element (&prefix)[kHeld]) const {
-    constexpr int kCount = kHeld == 32 ? 16 : kBatch;
-    [[maybe_unused]] constexpr int kUnroll = kHeld == 32 ? 2 : 1;  // g++ ignores the pragma
-    Counter<S, Element> segments_done = {};
-#pragma unroll kUnroll
-    for (int s = 0; s < 32; s += kCount) {
-      Element v[kCount];
-      for (;;) {
-        bool all = true;
+  // From R at the chunk's start and the prefixes up to the segment before and to this one.
+  CUMULUS_DEVICE void find_starts(const Place& place, const Tile& t, u8* slot) const {
+    const int child = static_cast<int>(place.part) * kSide + side();
+    const bool wanted = t.active && t.lane_rows_out > 0, whole = t.active && t.segment < segments, last = child == 31;
+    const u64* const any = child_words(prefixes, place.node, place.strip, child);
+    const bool wants[3] = {wanted && place.node > 0, wanted && child > 0, whole};
+    const u64* const at[3] = {
+        wants[0] ? child_words(chunk_starts, place.node >> 5, place.strip, static_cast<int>(place.node & 31)) : any,
+        wants[1] ? child_words(prefixes, place.node, place.strip, child - 1) : any,
+        whole && last ? child_words(chunk_starts, (place.node + 1) >> 5, place.strip, static_cast<int>((place.node + 1) & 31)) : any};
+    Element v[3][kColumns];  // R at the chunk's start, and the two prefixes, or behind the last segment R at the next chunk's start
+    for (;; pause()) {       // all are asked for at once
+      bool known = true;
 #pragma unroll
-        for (int i = 0; i < kCount; ++i) all = Letter::read(from + (s + i) * kSegmentWords, tag, v[i]) & all;
-        if (uniform_all(all || !active)) break;
-        // The latest ticket's is asked for alone while it is not there.
-        for (Element last; !uniform_all(Letter::read(from + 31 * kSegmentWords, tag, last) || !active); pause())
-          if (is_turn(turn, now)) return false;
-        if (is_turn(turn, now)) return false;
-      }
+      for (int i = 0; i < 3; ++i)
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) prefix[(s + i) % kHeld] = segments_done.advance(static_cast<u32>(s + i), v[i]);
+        for (int c = 0; c < kColumns; ++c) known = (Letter::read(at[i] + c * Letter::kWords, tag, v[i][c]) || !wants[i]) & known;
+      if (uniform_all(known)) break;
     }
-    return true;
+    const bool has = has_before(place.node);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      if (place.node == 0) {
+        Offsets o = place.offsets;
+        o.initial += t.active ? (first_lane() * kColumns + c) * a.dim[strips.lane_dim].initial : 0;
+        v[0][c] = S::narrow(start_of<S>(a, o));
+      }
+      store_shared(left(slot, kStart, c), select(child == 0, v[0][c], combine_start<S>(has, v[0][c], v[1][c])));
+      store_shared(left(slot, kEnd, c), select(last, v[2][c], combine_start<S>(has, v[0][c], v[2][c])));
+    }
   }
-
-  // R at the ends of a chunk's segments but the last, as their totals come. The prefix of all.
-  CUMULUS_DEVICE Element publish_starts(const u64* from, u64* to, int whole, bool active, bool has_chunk, const Element& start) const {
-    Counter<S, Element> segments_done = {};
-    Element prefix{};
-#pragma unroll 1
-    for (int s = 0; s < whole; s += kBatch) {
-      Element v[kBatch] = {};
-      bool known[kBatch];
-#pragma unroll
-      for (int i = 0; i < kBatch; ++i) known[i] = s + i >= whole || Letter::read(from + (s + i) * kSegmentWords, tag, v[i]) || !active;
-#pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        while (!uniform_all(known[i])) known[i] = Letter::read(from + (s + i) * kSegmentWords, tag, v[i]) || !active;
-        if (s + i >= whole) continue;
-        prefix = segments_done.advance(static_cast<u32>(s + i), v[i]);
-        if (s + i < 31 && active) Letter::publish(to + (s + i + 1) * kSegmentWords, tag, combine_start<S>(has_chunk, start, prefix));
-      }
-    }
-    return prefix;
+  // The lane's columns of one child's words.
+  CUMULUS_DEVICE const u64* child_words(u64* of, i64 node, i64 strip, int child) const {
+    return word(of, node, strip, child / kSide, child % kSide * Lanes::kLanes + first_lane() * kColumns);
   }
 
   // ---- storers ----
 
   CUMULUS_DEVICE void store(int warp) {
-    const int quarter = warp % kTeam;
     for (i64 i = warp / kTeam;; i += kStorers) {
       const int slot = static_cast<int>(i % kSlots);
-      barrier_wait(&control.full[slot], static_cast<u32>(i / kSlots) & 1);
-      const i64 tile = load_shared(&control.tile[slot]);
-      if (uniform(tile < 0)) return;
-      const Tile t(*this, tile);
-      barrier_wait(&control.reduced[slot], static_cast<u32>(i / kSlots) & 1);
-      Element start[kColumns] = {}, next[kColumns] = {};
-      if (quarter == 0) {  // one warp asks for all
-        wait_for(t.segment, t, start);
-#pragma unroll
-        for (int c = 0; c < kColumns; ++c) store_shared(quarter_total(slot_at(slot), kTeam, c), start[c]);
-        sync_warp();
-        if (lane_index() == 0) barrier_arrive(&control.started[slot]);
-      } else {
-        barrier_wait(&control.started[slot], static_cast<u32>(i / kSlots) & 1);
-#pragma unroll
-        for (int c = 0; c < kColumns; ++c) start[c] = load_shared(quarter_total(slot_at(slot), kTeam, c));
-      }
-      if (quarter == kTeam - 1 && t.segment < segments) wait_for(t.segment + 1, t, next);
-      store_quarter(t, slot_at(slot), quarter, start, next);
+      const u32 phase = static_cast<u32>(i / kSlots) & 1;
+      barrier_wait(&control.full[slot], phase);
+      const Place place = load_shared(&control.place[slot]);
+      if (uniform(place.part < 0)) return;
+      const Tile t(*this, place);
+      barrier_wait(&control.reduced[slot], phase);
+      barrier_wait(&control.started[slot], phase);
+      const Row<S, Strided<S>> row(a, place.offsets);
+      if (Lanes::passes_through_slot(row, t.first, t.rows, t.rows_out)) store_quarter<true>(place, row, t, slot_at(slot), warp % kTeam);
+      else store_quarter<false>(place, row, t, slot_at(slot), warp % kTeam);
       sync_warp();
       if (lane_index() == 0) barrier_arrive(&control.empty[slot]);
     }
   }
 
-  CUMULUS_DEVICE void wait_for(i64 segment, const Tile& t, Element (&v)[kColumns]) const {
-    const u64* at = start_words(segment, t.strip * kWidth + lane_index() * kColumns);
-    for (bool known = !t.active;;) {
-      if (!known) {
-        known = true;
-#pragma unroll
-        for (int c = 0; c < kColumns; ++c) known = Letter::read(at + c * Letter::kWords, tag, v[c]) && known;
-      }
-      if (uniform_all(known)) return;
-      pause();
-    }
-  }
-
-  CUMULUS_DEVICE void store_quarter(const Tile& t, u8* slot, int quarter, const Element (&start)[kColumns],
-                                    const Element (&next)[kColumns]) const {
+  // kThrough: results leave through the slot.
+  template <bool kThrough>
+  CUMULUS_DEVICE void store_quarter(const Place& place, const Row<S, Strided<S>>& row, const Tile& t, u8* slot, int quarter) const {
+    constexpr int kShare = kQuads * 4;  // rows
     const bool exclusive = S::is_exclusive(a.flags), no_initial = !(a.flags & kHasInitial);
-    const bool has_segment = !S::kStartsEmpty || !no_initial || t.segment > 0;
-    const i64 column = strips.first_column(t.strip) + lane_index() * kColumns;
-    const Offsets offsets = strips.offsets(t.strip, t.active ? column : 0);
-    u8* out = Row<S, Strided<S>>(a, offsets).out.place(t.first + quarter * kQuads * 4);
+    const bool has_segment = has_before(t.segment);
+    Lanes own(slot, row, t.first, t.lane_rows, t.active);
+    own.begin_store(row, t.first, quarter * kShare);
     Counter<S, Element> quads[kColumns] = {};
-    Element now[kColumns];
+    Element now[kColumns], start[kColumns];
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
-      now[c] = start[c];
+      now[c] = start[c] = load_shared(left(slot, kStart, c));
       if (quarter > 0) now[c] = combine_start<S>(has_segment, start[c], quarters_before(slot, quarter, c, quads[c]));
     }
 #pragma unroll 4
@@ -366,7 +726,7 @@ struct SplitColumnsKernel {
       if (x >= t.rows_out) break;
       Element v[kColumns][4];
       typename S::OutBits q[kColumns][4];
-      Pieces::read_quad(slot, lane_index(), x, t.rows, t.active, v);
+      own.read_quad(x, v);
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
         const bool has = has_segment || d > 0;
@@ -375,25 +735,26 @@ struct SplitColumnsKernel {
 #pragma unroll
         for (int k = 0; k < 3; ++k) r[k + 1] = combine_start<S>(has, now[c], v[c][k]);
         const Element total = quads[c].advance(d, v[c][3]);
-        r[4] = now[c] = d < 31 ? combine_start<S>(has_segment, start[c], total) : next[c];
+        r[4] = now[c] = d < 31 ? combine_start<S>(has_segment, start[c], total) : load_shared(left(slot, kEnd, c));
         encode_quad<S>(r, exclusive, d == 0 && t.segment == 0 && no_initial, q[c]);
         if (S::has_total(a.flags) && t.active) {
-          Offsets o = offsets;
-          o.total += c * a.dim[strips.lane_dim].total;
-          store_total_of_quad<S>(a, o, t.first + x, r);
+          Offsets o = place.offsets;
+          o.total += (first_lane() * kColumns + c) * a.dim[strips.lane_dim].total;
+          store_total_of_quad<S>(a, o, t.segment * kSegment + x, r);
         }
       }
-      Pieces::store_quad(out, a.out_step, t.rows_out - x, t.active, q);
+      own.template store_quad<kThrough>(x, t.lane_rows_out - x, q);
     }
+    if constexpr (kThrough) own.end_store(quarter * kShare);
   }
 
   // The prefix of the quarters before, which the counter has then left behind it.
   CUMULUS_DEVICE Element quarters_before(u8* slot, int quarter, int c, Counter<S, Element>& quads) const {
-    const Element first = load_shared(quarter_total(slot, 0, c));
+    const Element first = load_shared(left(slot, 0, c));
     if (quarter == 1) return quads.left[3] = first;
-    quads.left[4] = S::combine(first, load_shared(quarter_total(slot, 1, c)));
+    quads.left[4] = S::combine(first, load_shared(left(slot, 1, c)));
     if (quarter == 2) return quads.left[4];
-    quads.left[3] = load_shared(quarter_total(slot, 2, c));
+    quads.left[3] = load_shared(left(slot, 2, c));
     return S::combine(quads.left[4], quads.left[3]);
   }
 
@@ -403,19 +764,21 @@ struct SplitColumnsKernel {
     SplitColumnsKernel k(args);
     if (thread_index() == 0)
       for (int i = 0; i < kSlots; ++i) {
-        barrier_init(&k.control.full[i], Pieces::template kFullCount<kCopies>);
+        barrier_init(&k.control.full[i], Lanes::template kFullCount<kCopies>);
         barrier_init(&k.control.reduced[i], kTeam);
         barrier_init(&k.control.started[i], 1);
         barrier_init(&k.control.empty[i], 1 + kTeam);
       }
     if (thread_index() < kGroups) store_shared(&k.control.turn[thread_index()], 0u);
     k.tag = begin_launch(args, k.control.launch);
-    constexpr int kFirstStorer = 1 + kReducers * kTeam, kFirstScanner = kFirstStorer + kStorers * kTeam;
+    constexpr int kFirstStorer = 1 + kReducers * kTeam, kFirstStarter = kFirstStorer + kStorers * kTeam,
+                  kFirstScanner = kFirstStarter + kStarters;
     const int warp = static_cast<int>(warp_index());
     if (warp == 0) k.load();
     else if (warp < kFirstStorer) k.reduce(warp - 1);
-    else if (warp < kFirstScanner) k.store(warp - kFirstStorer);
-    else k.scan(static_cast<u32>(warp - kFirstScanner), k.ring + kSlots * kSlotBytes);
+    else if (warp < kFirstStarter) k.store(warp - kFirstStorer);
+    else if (warp < kFirstScanner) k.start(warp - kFirstStarter);
+    else k.scan(warp - kFirstScanner, k.ring + kSlots * kSlotBytes);
     end_launch(args, k.control.launch, k.tag);
   }
 };

@@ -221,6 +221,7 @@ struct SplitRowsKernel {
       const i64 left = chunks_per_row - batch * 32;
       const u32 whole = left > 32 ? 32 : static_cast<u32>(left);        // chunks with totals
       const u32 wanted = left >= 32 ? 32 : static_cast<u32>(left) + 1;  // starts to publish
+      sync_warp();  // what the last job read of others' totals has been read by all lanes
       if (lane == 0) store_release_shared(&control.current[scanner], static_cast<u32>(job));
 
       Element total{};
@@ -251,6 +252,7 @@ struct SplitRowsKernel {
       }
       if (place == 31 && whole == 32) finish_group(row, job, group, full_groups, carry);
     }
+    sync_warp();
     if (lane == 0) store_release_shared(&control.current[scanner], 0xffffffffu);
   }
 

@@ -57,6 +57,7 @@ inline u64 fetch_add(u64* p, u64 v) {
   store_relaxed(p, before + v);
   return before;
 }
+inline void fence_device() {}  // words are always seen in order here
 inline void pause() { emulator::pause(); }
 
 inline u32 load_acquire_shared(const u32* p) {
