@@ -1,5 +1,6 @@
 // The C boundary: sizes of structures, exceptions to status codes, the thread's message.
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <new>
 #include <string>
@@ -46,9 +47,13 @@ cumulus_status guarded(Body&& body) noexcept {
   }
 }
 
+// The structure as it was before it had a workspace.
+constexpr std::size_t kFirstSize = offsetof(cumulus_scan_args, workspace);
+
 // A caller compiled against a later version may pass a longer structure, as long as it uses nothing this one does not know.
 void check_args(const cumulus_scan_args* args) {
   if (!args) fail_invalid("args is null");
+  if (args->struct_size == kFirstSize) return;
   if (args->struct_size < sizeof *args)
     fail_invalid(fmt::format("struct_size is {} but this version's cumulus_scan_args has {} bytes: set it to sizeof(cumulus_scan_args)",
                              args->struct_size, sizeof *args));
@@ -59,17 +64,27 @@ void check_args(const cumulus_scan_args* args) {
     fail_unsupported(fmt::format("the call uses fields beyond the {} bytes this version knows: update the library", sizeof *args));
 }
 
+cuda::GivenWorkspace given_workspace(const cumulus_scan_args& args) {
+  if (args.struct_size == kFirstSize) return {};
+  if (!args.workspace && args.workspace_bytes > 0)
+    fail_invalid(
+        fmt::format("workspace is null but workspace_bytes is {}: give its memory, or 0 for the library's own", args.workspace_bytes));
+  return {args.workspace, static_cast<std::int64_t>(std::min<std::size_t>(args.workspace_bytes, INT64_MAX))};
+}
+
 bool on_gpu(const cumulus_scan_args& args) { return args.out.dtype != 0 && args.out.device == CUMULUS_CUDA; }
 
 void check_cpu(const cumulus_scan_args& args) {
   if (args.stream) fail_invalid("stream is not null: scans on the CPU have no stream");
+  if (given_workspace(args).memory) fail_invalid("workspace is not null: scans on the CPU use none, give null");
   if (cpu::current_target() == cpu::Target::other)
     fail_unsupported("this CPU has none of the compiled SIMD targets: Cumulus needs at least SSE4.2 on x86-64");
 }
 
-cuda::Call cuda_call(const cumulus_scan_args& args, const Problem& problem) {
+cuda::Call cuda_call(const cumulus_scan_args& args) {
   cuda::Call call;
-  call.tuning = tuning::cuda_tuning_to_run(problem, args.out.device_index);
+  call.look_up = tuning::cuda_tuning_to_run;
+  call.workspace = given_workspace(args);
   call.device = args.out.device_index;
   call.initial_on_host = args.initial.dtype != 0 && args.initial.rank == 0 && args.initial.device == CUMULUS_CPU;
   return call;
@@ -99,8 +114,19 @@ cumulus_status cumulus_scan(const cumulus_scan_args* args) {
     if (!on_gpu(*args)) check_cpu(*args);
     Problem problem;
     canonicalise(*args, true, problem);
-    if (on_gpu(*args)) return cuda::run(problem, cuda_call(*args, problem));
+    if (on_gpu(*args)) return cuda::run(problem, cuda_call(*args));
     cpu::run(problem);
+  });
+}
+
+cumulus_status cumulus_workspace_bytes(const cumulus_scan_args* args, size_t* bytes) {
+  return guarded([&] {
+    check_args(args);
+    if (!bytes) fail_invalid("bytes is null: give a place for the answer");
+    if (!on_gpu(*args)) check_cpu(*args);
+    Problem problem;
+    canonicalise(*args, false, problem);
+    *bytes = on_gpu(*args) ? static_cast<size_t>(cuda::workspace_bytes(problem, cuda_call(*args))) : 0;
   });
 }
 

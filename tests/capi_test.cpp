@@ -2,6 +2,7 @@
 // sizes. The C++ layer throws the same. Every case starts from one good call and breaks one thing.
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -159,6 +160,8 @@ const Bad kBad[] = {
      },
      kInvalid, "3"},
     {"a_stream_on_the_cpu", [](Call& c) { c.args.stream = &c; }, kInvalid, "stream"},
+    {"a_workspace_on_the_cpu", [](Call& c) { c.args.workspace = &c; }, kInvalid, "workspace"},
+    {"workspace_bytes_of_no_workspace", [](Call& c) { c.args.workspace_bytes = 77; }, kInvalid, "77"},
     {"struct_size_0", [](Call& c) { c.args.struct_size = 0; }, kInvalid, "struct_size is 0"},
     {"struct_size_too_small", [](Call& c) { c.args.struct_size = sizeof c.args - 8; }, kInvalid, "struct_size"},
     {"struct_size_absurd", [](Call& c) { c.args.struct_size = 0xFFFFFFFFu; }, kInvalid, "4294967295"},
@@ -239,6 +242,29 @@ TEST(CApi, LongerStructures) {
   }
 }
 
+// A caller built before there was a workspace: what lies behind its structure is somebody else's.
+TEST(CApi, TheFirstStructure) {
+  EXPECT_EQ(offsetof(cumulus_scan_args, workspace), 272u);
+  Call call;
+  call.args.struct_size = 272;
+  call.args.workspace = &call, call.args.workspace_bytes = 99;
+  EXPECT_EQ(cumulus_scan(&call.args), CUMULUS_OK) << cumulus_last_error();
+  EXPECT_FALSE(call.untouched());
+}
+
+TEST(CApi, AScanOnTheCpuNeedsNoWorkspace) {
+  Call call;
+  std::size_t bytes = 99;
+  EXPECT_EQ(cumulus_workspace_bytes(&call.args, &bytes), CUMULUS_OK) << cumulus_last_error();
+  EXPECT_EQ(bytes, 0u);
+  EXPECT_EQ(cumulus_workspace_bytes(&call.args, nullptr), CUMULUS_INVALID_ARGUMENT);
+  EXPECT_EQ(cumulus_workspace_bytes(nullptr, &bytes), CUMULUS_INVALID_ARGUMENT);
+  call.args.axis = 5;
+  EXPECT_EQ(cumulus_workspace_bytes(&call.args, &bytes), CUMULUS_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(cumulus_last_error()).find("axis 5"), std::string::npos);
+  EXPECT_TRUE(call.untouched());
+}
+
 TEST(CApi, HostMemoryIsNoCudaTensor) {
   Call call;
   for (cumulus_tensor* t : {&call.args.in, &call.args.out, &call.args.mask, &call.args.initial, &call.args.total}) t->device = CUMULUS_CUDA;
@@ -313,6 +339,16 @@ TEST(CppApi, ThrowsWhatTheCInterfaceSays) {
   EXPECT_EQ(cumulus::try_scan(cumulus::view(x), cumulus::view(y)), cumulus::Status::invalid_argument);
   EXPECT_THROW(cumulus::plan(cumulus::view(x), cumulus::view(y)), cumulus::Error);
   EXPECT_THROW(cumulus::linear_recurrence(cumulus::view(x), cumulus::view(y), cumulus::view(x)), cumulus::Error);
+}
+
+TEST(CppApi, Workspace) {
+  std::vector<float> x(6), y(6);
+  EXPECT_EQ(cumulus::workspace_bytes(cumulus::view(x), cumulus::view(y)), 0u);
+  EXPECT_EQ(cumulus::linear_recurrence_workspace_bytes(cumulus::view(x), cumulus::view(x), cumulus::view(y)), 0u);
+  EXPECT_THROW(cumulus::workspace_bytes(cumulus::view(x), cumulus::view(y), {.axis = 3}), cumulus::Error);
+  cumulus::ScanSpec spec;
+  spec.workspace = x.data(), spec.workspace_bytes = 24;
+  EXPECT_THROW(cumulus::scan(cumulus::view(x), cumulus::view(y), spec), cumulus::Error);
 }
 
 TEST(CppApi, PlansAsText) {

@@ -99,10 +99,25 @@ typedef struct cumulus_scan_args {
   cumulus_tensor mask;
   cumulus_tensor initial;
   cumulus_tensor total;
-} cumulus_scan_args;
+  void* workspace;        /* on a GPU: the caller's memory for this scan (cumulus_workspace_bytes); null: the library's own */
+  size_t workspace_bytes; /* its size */
+} cumulus_scan_args;      /* the first 272 bytes, up to total, are a valid struct_size too */
 
 /* Runs the scan. Returns CUMULUS_OK or an error; out is untouched when the arguments are refused. */
 CUMULUS_API cumulus_status cumulus_scan(const cumulus_scan_args* args);
+
+/* Bytes of device memory through which the blocks of this scan talk to each other: 0 on the CPU and for most scans.
+ * Normally the library has its own, one for each stream and each captured graph. A caller who gives one instead
+ * (args->workspace) decides where it lies, that a call allocates nothing, and which launches share it:
+ *   - device memory of the tensors' device, aligned to 16 bytes, of at least this size; a larger one serves many scans;
+ *   - zeroed by the caller before the first scan that uses it, in the stream's order (cudaMemsetAsync), and never again:
+ *     each scan leaves it ready for the next, of whatever shape, as long as workspace_bytes stays the same;
+ *   - used by one launch at a time: by launches of one stream, or of streams that wait for each other. A captured launch
+ *     uses it at each replay. After a scan that failed on the device, zero it again;
+ *   - the caller's: the library neither frees nor remembers it. Keep it until the last scan, and every graph with one, is done.
+ * Ask with the very arguments of the scan: addresses count too, by their alignment (null: as aligned as memory is when
+ * it is allocated). Asked again in the same process, the answer is the same. */
+CUMULUS_API cumulus_status cumulus_workspace_bytes(const cumulus_scan_args* args, size_t* bytes);
 
 /* Writes what cumulus_scan would do, as JSON, null-terminated, cut at size bytes. *needed (may be null) receives the
  * length of the whole text, the terminator included. Tensor data may be null: nothing is read or written. */

@@ -188,6 +188,8 @@ struct ScanSpec {
   std::int32_t threads = 0;
   bool pin_threads = false;
   void* stream = nullptr;
+  void* workspace = nullptr;  // on a GPU, of workspace_bytes() at least: see cumulus_workspace_bytes
+  std::size_t workspace_bytes = 0;
 };
 
 namespace detail {
@@ -218,6 +220,8 @@ inline cumulus_scan_args to_c(const ConstTensorView& in, const ConstTensorView* 
   args.flags = (spec.reverse ? std::uint32_t{CUMULUS_REVERSE} : 0u) | (spec.pin_threads ? std::uint32_t{CUMULUS_PIN_THREADS} : 0u);
   args.threads = spec.threads;
   args.stream = spec.stream;
+  args.workspace = spec.workspace;
+  args.workspace_bytes = spec.workspace_bytes;
   args.in = to_c(in);
   if (in2) args.in2 = to_c(*in2);
   args.out = to_c(out);
@@ -245,6 +249,15 @@ inline void run(const ConstTensorView& in, const ConstTensorView* in2, const Ten
     throw Error(static_cast<Status>(status), cumulus_last_error());
 }
 
+inline std::size_t workspace_bytes(const ConstTensorView& in, const ConstTensorView* in2, const TensorView& out, const ScanSpec& spec) {
+  if (!consistent(in, in2, out, spec)) throw Error(Status::invalid_argument, kInconsistent);
+  const cumulus_scan_args args = to_c(in, in2, out, spec);
+  std::size_t bytes = 0;
+  if (const cumulus_status status = cumulus_workspace_bytes(&args, &bytes); status != CUMULUS_OK)
+    throw Error(static_cast<Status>(status), cumulus_last_error());
+  return bytes;
+}
+
 }  // namespace detail
 
 // Scans in into out; throws Error. out must have in's shape (one longer along the axis for prefixes).
@@ -261,6 +274,16 @@ inline Status try_scan(const ConstTensorView& in, const TensorView& out, const S
 inline void linear_recurrence(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out, ScanSpec spec = {}) {
   spec.op = Op::recurrence;
   detail::run(a, &b, out, spec);
+}
+
+// Bytes of ScanSpec::workspace that the same call of scan or linear_recurrence needs, 0 if none; throws Error.
+inline std::size_t workspace_bytes(const ConstTensorView& in, const TensorView& out, const ScanSpec& spec = {}) {
+  return detail::workspace_bytes(in, nullptr, out, spec);
+}
+inline std::size_t linear_recurrence_workspace_bytes(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out,
+                                                     ScanSpec spec = {}) {
+  spec.op = Op::recurrence;
+  return detail::workspace_bytes(a, &b, out, spec);
 }
 
 // What scan would do, as JSON; throws Error. Data pointers may be null.

@@ -26,7 +26,7 @@ struct Signature {
     std::uint32_t flags;
     Op op;
     Kind kind;
-    bool initial_on_host;
+    bool initial_on_host, looked_up;
     std::array<DType, 5> dtypes;
     std::array<std::uint8_t, 6> alignment;
 
@@ -50,6 +50,7 @@ struct Signature {
              p.op,
              p.kind,
              call.initial_on_host,
+             call.look_up != nullptr,
              {p.in_dtype, p.out_dtype, p.mask_dtype, p.initial_dtype, p.total_dtype},
              {alignment(p.in), alignment(p.in2), alignment(p.mask), alignment(p.initial), alignment(p.out), alignment(p.total)}};
     std::memcpy(dim, p.dim, bytes());
@@ -65,8 +66,10 @@ struct Prepared {
   CUfunction function;
 };
 
+Tuning tuning_of(const Problem& p, const Call& call) { return call.look_up ? call.look_up(p, call.device) : call.tuning; }
+
 Prepared prepare(const Driver& driver, const DeviceInfo& device, const Problem& p, const Call& call, std::uint64_t context) {
-  Prepared prepared{make_plan(p, device, call.tuning), nullptr};
+  Prepared prepared{make_plan(p, device, tuning_of(p, call)), nullptr};
   if (prepared.plan.layout != Layout::none)
     prepared.function = load_kernel(driver, cubins(driver), context, {kSource, kEntry, definitions(p, prepared.plan)}, device);
   return prepared;
@@ -152,6 +155,10 @@ void run(const Problem& problem, const Call& call) { run(driver(), device_info(c
 
 std::int64_t workspace_bytes(const Problem& problem, const DeviceInfo& device, const Tuning& tuning) {
   return 8 * make_plan(problem, device, tuning).workspace_words;
+}
+
+std::int64_t workspace_bytes(const Problem& problem, const Call& call) {
+  return workspace_bytes(problem, device_info(call.device), tuning_of(problem, call));
 }
 
 }  // namespace cumulus::cuda

@@ -16,6 +16,7 @@ struct Call {
   bool initial_on_host = false;  // the initial value is a host scalar
   GivenWorkspace workspace;      // or none: the library's own
   Tuning tuning;
+  Tuning (*look_up)(const Problem& problem, int device) = nullptr;  // finds it instead: asked once for a call that is repeated
 };
 
 // Puts the scan in problem.stream: one launch, no host synchronisation. Throws Failure.
@@ -28,6 +29,7 @@ void prepare(const Problem& problem, const Call& call);
 void run(const Driver& driver, const DeviceInfo& device, const Problem& problem, const Call& call);
 
 // Bytes of workspace that a call needs; 0 if none.
+std::int64_t workspace_bytes(const Problem& problem, const Call& call);
 std::int64_t workspace_bytes(const Problem& problem, const DeviceInfo& device, const Tuning& tuning = {});
 
 }  // namespace cumulus::cuda

@@ -244,9 +244,10 @@ WorkspaceLease::WorkspaceLease(const Driver& driver, std::uint64_t context, CUst
     memory_ = reinterpret_cast<std::uintptr_t>(given.memory);
     bytes_ = given.bytes;
     if (given.bytes < bytes)
-      fail_invalid(
-          fmt::format("workspace has {} bytes but this scan needs {}: `cumulus plan` says how many, or give none", given.bytes, bytes));
-    if (memory_ % 16 != 0) fail_invalid(fmt::format("workspace {:#x} is not aligned to 16 bytes", memory_));
+      fail_invalid(fmt::format("workspace has {} bytes but this scan needs {}: give what cumulus_workspace_bytes says, or none",
+                               given.bytes, bytes));
+    if (memory_ % 16 != 0)
+      fail_invalid(fmt::format("workspace {:#x} is not aligned to 16 bytes: give the start of an allocation, or none", memory_));
     check_pointer(driver, given.memory, device, "workspace");
     return;
   }

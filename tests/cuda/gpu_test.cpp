@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
@@ -19,7 +20,7 @@
 #include "cuda/launch.h"
 #include "cuda/pack.h"
 #include "cuda/program.h"
-#include "cumulus/cumulus.h"
+#include "cumulus/cumulus.hpp"
 #include "error.h"
 #include "temporary_folder.h"
 
@@ -241,6 +242,87 @@ TEST_F(Gpu, AGivenWorkspace) {
   call.workspace = {reinterpret_cast<void*>(workspace.address), 8 << 20};
   for (int k = 0; k < 3; ++k) scan(in.address, out.address, kLong, nullptr, call);
   EXPECT_EQ(out.get(), summed(numbers(kLong)));
+}
+
+TEST_F(Gpu, AWorkspaceOfTheVerySizeThroughTheCInterface) {
+  // Long rows, then long columns, then long rows again: one workspace, zeroed once.
+  Array in(gpu(), kLong), out(gpu(), kLong);
+  in.put(numbers(kLong));
+  const std::int64_t rows[] = {1, kLong}, columns[] = {kLong / 32, 32};
+  const auto arguments = [&](const std::int64_t* shape, int axis) {
+    cumulus_scan_args a{};
+    a.struct_size = sizeof a;
+    a.axis = axis;
+    a.in = {reinterpret_cast<void*>(in.address), shape, nullptr, 2, CUMULUS_DTYPE_i64, CUMULUS_CUDA, 0};
+    a.out = a.in;
+    a.out.data = reinterpret_cast<void*>(out.address);
+    return a;
+  };
+  std::size_t needed[2] = {};
+  cumulus_scan_args scans[] = {arguments(rows, 1), arguments(columns, 0), arguments(rows, 1)};
+  ASSERT_EQ(cumulus_workspace_bytes(&scans[0], &needed[0]), CUMULUS_OK) << cumulus_last_error();
+  ASSERT_EQ(cumulus_workspace_bytes(&scans[1], &needed[1]), CUMULUS_OK) << cumulus_last_error();
+  const std::size_t bytes = std::max(needed[0], needed[1]);
+  ASSERT_GT(std::min(needed[0], needed[1]), 0u);
+  Array workspace(gpu(), static_cast<std::int64_t>(bytes / 8 + 16));
+  workspace.put(std::vector<std::int64_t>(static_cast<std::size_t>(workspace.n), 0));
+  const int before = workspace_counts().streams;
+  for (cumulus_scan_args& a : scans) {
+    a.workspace = reinterpret_cast<void*>(workspace.address), a.workspace_bytes = bytes;
+    out.put(std::vector<std::int64_t>(static_cast<std::size_t>(kLong), -1));
+    ASSERT_EQ(cumulus_scan(&a), CUMULUS_OK) << cumulus_last_error();
+    const auto got = out.get();
+    if (a.axis == 1) {
+      EXPECT_EQ(got, summed(numbers(kLong)));
+      continue;
+    }
+    std::vector<std::int64_t> expected = numbers(kLong);
+    for (std::size_t i = 32; i < static_cast<std::size_t>(kLong / 32 * 32); ++i) expected[i] += expected[i - 32];
+    std::fill(expected.begin() + kLong / 32 * 32, expected.end(), -1);
+    EXPECT_EQ(got, expected);
+  }
+  EXPECT_EQ(workspace_counts().streams, before) << "the library made none of its own";
+  const auto behind = workspace.get();
+  EXPECT_EQ(std::vector(behind.begin() + static_cast<std::ptrdiff_t>(bytes / 8), behind.end()), std::vector<std::int64_t>(16, 0))
+      << "written behind its end";
+  const auto refused = [&](CUdeviceptr address, std::size_t size, const char* names) {
+    cumulus_scan_args a = scans[0];
+    a.workspace = reinterpret_cast<void*>(address), a.workspace_bytes = size;
+    EXPECT_EQ(cumulus_scan(&a), CUMULUS_INVALID_ARGUMENT);
+    EXPECT_NE(std::string(cumulus_last_error()).find(names), std::string::npos) << cumulus_last_error();
+  };
+  refused(workspace.address, needed[0] - 8, std::to_string(needed[0]).c_str());
+  refused(workspace.address + 8, bytes, "aligned");
+  alignas(16) static char host[16];
+  refused(reinterpret_cast<std::uintptr_t>(host), bytes, "workspace: ");
+}
+
+TEST_F(Gpu, AGivenWorkspaceInAGraph) {
+  Array in(gpu(), kLong), out(gpu(), kLong), workspace(gpu(), 1 << 20);
+  in.put(numbers(kLong));
+  workspace.put(std::vector<std::int64_t>(1 << 20));
+  Call call;
+  call.workspace = {reinterpret_cast<void*>(workspace.address), 8 << 20};
+  const WorkspaceCounts before = workspace_counts();
+  CUstream stream;
+  CUgraph graph = nullptr;
+  CUgraphExec executable = nullptr;
+  ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
+  ASSERT_EQ(gpu().cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), 0);
+  scan(in.address, out.address, kLong, stream, call);
+  ASSERT_EQ(gpu().cuStreamEndCapture(stream, &graph), 0);
+  ASSERT_EQ(gpu().cuGraphInstantiateWithFlags(&executable, graph, 0), 0);
+  EXPECT_EQ(workspace_counts().captures, before.captures);
+  for (int k = 0; k < 5; ++k) {
+    in.put(numbers(kLong, k));
+    ASSERT_EQ(gpu().cuGraphLaunch(executable, stream), 0);
+    scan(in.address, out.address, kLong, stream, call);  // between replays, in the same stream
+    ASSERT_EQ(gpu().cuStreamSynchronize(stream), 0);
+    EXPECT_EQ(out.get(), summed(numbers(kLong, k)));
+  }
+  gpu().cuGraphExecDestroy(executable);
+  gpu().cuGraphDestroy(graph);
+  gpu().cuStreamDestroy(stream);
 }
 
 TEST_F(Gpu, HostTensorsOfAnyLayout) {
@@ -492,6 +574,59 @@ TEST_F(Gpu, APackServesWithoutNvrtc) {
   } catch (const Failure& failure) {
     EXPECT_NE(failure.message.find("no NVRTC"), std::string::npos) << failure.message;
   }
+}
+
+TEST_F(Gpu, WithoutACompilerOnlyWhatIsCompiledRuns) {
+  if (!support::in_own_process(0, "CUMULUS_NVRTC", "/nowhere")) return;
+  setenv("CUMULUS_CACHE_DIR", "", 1);
+  Array x(gpu(), 1000);
+  for (int k = 0; k < 2; ++k) {
+    try {
+      scan_or_throw(x.address, x.address, 1000);
+      ADD_FAILURE() << "compiled without a compiler";
+    } catch (const Failure& failure) {
+      EXPECT_NE(failure.message.find("CUMULUS_NVRTC"), std::string::npos) << failure.message;
+    }
+  }
+  std::vector<std::int64_t> host = numbers(1000);
+  std::vector<std::int64_t> result(1000);
+  cumulus::scan(cumulus::view(host), cumulus::view(result));
+  EXPECT_EQ(result, summed(host)) << "the CPU's backend works on";
+}
+
+TEST_F(Gpu, ACacheFolderThatMustNotBeUsedCostsCompilationsOnly) {
+  const std::string folder = temporary().path + "/open_to_all";
+  std::filesystem::create_directory(folder);
+  std::filesystem::permissions(folder, std::filesystem::perms::all);
+  if (!support::in_own_process(0, "CUMULUS_CACHE_DIR", folder.c_str())) {
+    EXPECT_TRUE(std::filesystem::is_empty(folder));
+    return;
+  }
+  Array x(gpu(), 1000);
+  x.put(numbers(1000));
+  scan(x.address, x.address, 1000);
+  EXPECT_EQ(x.get(), summed(numbers(1000)));
+}
+
+TEST_F(Gpu, AForkedChildIsToldAndTheParentWorksOn) {
+  if (!support::in_own_process()) return;
+  Array x(gpu(), 1000);
+  x.put(numbers(1000));
+  scan(x.address, x.address, 1000);
+  const CUdeviceptr address = x.address;
+  const pid_t child = fork();
+  if (child == 0) {
+    try {
+      scan_or_throw(address, address, 1000);
+      _exit(1);
+    } catch (const Failure& failure) {
+      _exit(failure.message.find("forked") != std::string::npos ? 0 : 2);
+    }
+  }
+  EXPECT_EQ(support::wait_for(child, 30), 0);
+  EXPECT_EQ(x.get(), summed(numbers(1000)));
+  scan(x.address, x.address, 1000);
+  EXPECT_EQ(x.get(), summed(summed(numbers(1000))));
 }
 
 TEST_F(Gpu, SeveralDevices) {

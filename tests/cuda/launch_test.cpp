@@ -110,6 +110,27 @@ TEST_F(Launch, ARepeatedCallOnlyLaunches) {
   }
 }
 
+TEST_F(Launch, ARepeatedCallLooksItsTuningUpOnce) {
+  static int asked;
+  asked = 0;
+  Call call;
+  call.look_up = [](const Problem&, int) {
+    ++asked;
+    Tuning tuning;
+    tuning.blocks = 7;
+    return tuning;
+  };
+  const cumulus_scan_args a = args(1, kLong);
+  for (int k = 0; k < 3; ++k) run(a, call);
+  EXPECT_EQ(asked, 1);
+  EXPECT_EQ(fake().launches.back().grid, 7u);
+  run(args(1, kLong / 2), call);
+  EXPECT_EQ(asked, 2) << "another call";
+  run(a);
+  EXPECT_EQ(asked, 2) << "a call that says its tuning itself";
+  EXPECT_NE(fake().launches.back().grid, 7u);
+}
+
 TEST_F(Launch, EachContextLoadsItsOwnKernel) {
   const cumulus_scan_args a = args(1000, 100);
   run(a);
@@ -199,8 +220,39 @@ TEST_F(Launch, AGivenWorkspaceIsUsedAndChecked) {
   run(a, call);
   EXPECT_EQ(fake().launches.back().workspace, own);
   EXPECT_EQ(fake().calls["cuMemAlloc"], 0);
-  call.workspace.bytes = needed - 1;
-  EXPECT_NE(refusal(a, call).find("workspace"), std::string::npos);
+  EXPECT_EQ(fake().calls["cuMemsetD8Async"], 0) << "the caller has zeroed it";
+  const auto refused = [&](std::uint64_t address, std::int64_t bytes) {
+    call.workspace = {reinterpret_cast<void*>(address), bytes};
+    return refusal(a, call);
+  };
+  const std::string small = refused(own, needed - 1);
+  EXPECT_NE(small.find(std::to_string(needed)), std::string::npos) << small;
+  EXPECT_NE(refused(own + 8, needed).find("aligned to 16"), std::string::npos);
+  const std::string foreign = refused(fake().add_memory(CU_MEMORYTYPE_DEVICE, 1), needed);
+  EXPECT_NE(foreign.find("workspace: "), std::string::npos) << foreign;
+  EXPECT_NE(foreign.find("device 1"), std::string::npos) << foreign;
+  EXPECT_NE(refused(fake().add_memory(CU_MEMORYTYPE_HOST, 0), needed).find("pinned host memory"), std::string::npos);
+  EXPECT_EQ(fake().launches.size(), 1u);
+  run(args(1, kLong));
+  EXPECT_NE(fake().launches.back().workspace, own) << "a given one is not remembered";
+}
+
+TEST_F(Launch, AGivenWorkspaceServesACaptureAndIsNotTheGraphs) {
+  cumulus_scan_args a = args(1, kLong);
+  a.stream = handle(stream);
+  support::FakeGraph graph;
+  stream.capture_status = CU_STREAM_CAPTURE_STATUS_ACTIVE;
+  stream.capture = next_id++;
+  stream.graph = &graph;
+  Problem problem;
+  canonicalise(a, true, problem);
+  Call call;
+  const std::uint64_t own = fake().add_memory(CU_MEMORYTYPE_DEVICE, 0);
+  call.workspace = {reinterpret_cast<void*>(own), workspace_bytes(problem, device)};
+  run(a, call);
+  EXPECT_EQ(fake().launches.back().workspace, own);
+  EXPECT_TRUE(graph.objects.empty());
+  EXPECT_EQ(fake().calls["cuMemAlloc"] + fake().calls["cuMemFree"], 0);
 }
 
 TEST_F(Launch, EveryFailingCallIsAnErrorAndTheNextOneWorks) {
@@ -221,6 +273,32 @@ TEST_F(Launch, EveryFailingCallIsAnErrorAndTheNextOneWorks) {
     driver.cuCtxGetCurrent(&current);
     EXPECT_EQ(current, handle(context)) << name;
   }
+}
+
+TEST_F(Launch, OutOfMemoryWhileAWorkspaceGrows) {
+  constexpr std::int64_t kRows = 64, kLength = 1 << 24;  // needs more than the workspace that every stream gets
+  in = fake().add_memory(CU_MEMORYTYPE_DEVICE, 0, false, 4 * kRows * kLength);
+  out = fake().add_memory(CU_MEMORYTYPE_DEVICE, 0, false, 4 * kRows * kLength);
+  run(args(1, kLong));
+  const std::uint64_t first = fake().launches.back().workspace;
+  const cumulus_scan_args large = args(kRows, kLength);
+  Problem problem;
+  canonicalise(large, true, problem);
+  ASSERT_GT(workspace_bytes(problem, device), 1 << 20);
+  fake().memory_limit = fake().allocated + 1000;
+  try {
+    run_or_throw(large);
+    ADD_FAILURE() << "it found memory";
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.status, CUMULUS_OUT_OF_MEMORY) << failure.message;
+    EXPECT_NE(failure.message.find("bytes of workspace"), std::string::npos) << failure.message;
+  }
+  EXPECT_EQ(fake().launches.size(), 1u);
+  run(args(1, kLong));
+  EXPECT_EQ(fake().launches.back().workspace, first) << "what there was serves on";
+  fake().memory_limit = std::size_t{1} << 40;
+  run(args(kRows, kLength));
+  EXPECT_NE(fake().launches.back().workspace, first);
 }
 
 TEST_F(Launch, CapturedCallsUseTheGraphsWorkspace) {

@@ -2,6 +2,7 @@
 #include "cuda/program.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <filesystem>
@@ -159,6 +160,32 @@ TEST_F(Cubins, WithoutACacheEverythingStillWorks) {
       EXPECT_EQ(origin, Origin::compiled);
     }
   }
+}
+
+TEST_F(Cubins, AFolderThatMustNotBeUsedCostsCompilationsOnly) {
+  namespace fs = std::filesystem;
+  const std::string folder = temporary.path + "/cache";
+  const auto compiles_each_time = [&] {
+    for (int k = 0; k < 2; ++k) {
+      Origin origin;
+      EXPECT_FALSE(source().get(spec_of(3), 90, &origin).code.empty());
+      EXPECT_EQ(origin, Origin::compiled);
+    }
+  };
+  fs::create_directory(folder);
+  fs::permissions(folder, fs::perms::all);
+  compiles_each_time();  // others could put code there
+  EXPECT_TRUE(fs::is_empty(folder));
+  fs::permissions(folder, fs::perms::owner_all);
+  if (chown(folder.c_str(), 12345, 12345) == 0) {  // only root can give it away
+    compiles_each_time();
+    EXPECT_TRUE(fs::is_empty(folder));
+  }
+  fs::remove(folder);
+  std::ofstream(folder) << "a file in its place";
+  compiles_each_time();
+  system.variables["CUMULUS_CACHE_SIZE"] = "0";
+  compiles_each_time();
 }
 
 TEST_F(Cubins, ThreadsThatAskAtOnceCompileOnce) {

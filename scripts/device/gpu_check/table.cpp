@@ -1,76 +1,27 @@
-// Checks bits and measures speed on a GPU, with nothing but the driver, NVRTC and this program.
-//   gpu_check bits N SEED     N random calls of every layout against the CPU backend
-//   gpu_check table [WORD]    the table of full-size cases (those whose names contain WORD): bits, and the ratio to a copy of the same
-//                             bytes
-//   gpu_check sweep WORD      those cases under other tunings
-//   gpu_check small           1-D scans of 2^10 to 2^27 elements
+// Speed of full-size and small cases, as ratios to a copy of the same bytes.
 // Writes JSON lines to the file that CUMULUS_JSON names; CUMULUS_COMMIT says in them what was measured.
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <fstream>
-#include <functional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include "cpu/run.h"
-#include "cuda/launch.h"
 #include "cuda/program.h"
-#include "error.h"
-#include "support.h"
+#include "gpu.h"
 
+namespace gpu_check {
 namespace {
 
-using namespace support;
-using namespace cumulus;
-using cuda::Call;
-using cuda::CUcontext;
-using cuda::CUdevice;
-using cuda::CUdeviceptr;
-using cuda::CUevent;
-using cuda::CUresult;
-using cuda::CUstream;
-using cuda::Driver;
-using cuda::Layout;
-using cuda::Tuning;
-
-const Driver& gpu() { return cuda::driver(); }
-void check_result(CUresult r, const char* what) { cuda::check(gpu(), r, what); }
-#define CHECK(call) check_result(gpu().call, #call)
-
-void in_parallel(std::size_t jobs, const std::function<void(std::size_t)>& job) {
-  std::atomic<std::size_t> next{0};
-  std::vector<std::thread> threads;
-  for (unsigned t = 0; t < std::max(1u, std::thread::hardware_concurrency()); ++t)
-    threads.emplace_back([&] {
-      for (std::size_t i; (i = next++) < jobs;) job(i);
-    });
-  for (std::thread& t : threads) t.join();
-}
-
-struct DeviceMemory {
-  explicit DeviceMemory(std::size_t size) : bytes(size) { CHECK(cuMemAlloc(&at, std::max<std::size_t>(size, 16))); }
-  ~DeviceMemory() { gpu().cuMemFree(at); }
-  DeviceMemory(const DeviceMemory&) = delete;
-  DeviceMemory& operator=(const DeviceMemory&) = delete;
-  void* data() const { return reinterpret_cast<void*>(at); }
-  CUdeviceptr at = 0;
-  std::size_t bytes;
-};
-
 CUstream stream() {
-  static CUstream s = [] {
-    CUstream made;
-    CHECK(cuStreamCreate(&made, 1));
-    return made;
-  }();
+  static CUstream s = new_stream();
   return s;
 }
 void upload(CUdeviceptr to, const void* from, std::size_t bytes) {
@@ -86,123 +37,11 @@ cuda::KernelSpec spec(const Problem& p, const cuda::Plan& plan) { return {cuda::
 void compile_all(const std::vector<cuda::KernelSpec>& specs) {
   in_parallel(specs.size(), [&](std::size_t i) {
     try {
-      cubins(gpu()).get(specs[i], cuda::device_info(0).capability);
+      cubins(gpu()).get(specs[i], device().capability);
     } catch (const Failure& f) {
       std::printf("does not compile: %s\n", f.message.substr(0, 2000).c_str());
     }
   });
-}
-
-// ---- random calls ----
-
-struct Job {
-  Case c;
-  Tuning tuning;
-};
-
-Job random_job(Random& random) {
-  Job job;
-  job.c = support::random_case(random);
-  if (random.chance(40)) {  // long axes
-    Case& c = job.c;
-    c.shape = {random.between(1, 4), random.pick(std::vector<std::int64_t>{5000, 20000, 32768, 40000, 131072, 140000, 300001})};
-    c.axis = random.chance(80) ? 1 : 0;
-    if (c.axis == 0) std::swap(c.shape[0], c.shape[1]);
-    for (support::Layout* l : {&c.in_layout, &c.in2_layout, &c.out_layout, &c.mask_layout, &c.row_layout})
-      *l = {{}, {}, {}, random.below(9)};
-    c.mask_shape = {};
-  }
-  if (random.chance(30)) job.tuning.layout = static_cast<int>(random.between(1, 7));
-  if (random.chance(30)) job.tuning.capability = 80;
-  if (random.chance(20)) job.tuning.blocks = static_cast<int>(random.between(1, 3));
-  return job;
-}
-
-// The problem on device copies of its tensors.
-struct OnDevice {
-  explicit OnDevice(const Built& b) : built(b), problem(b.problem()) {
-    const auto move = [&](const Tensor& t, auto& pointer) {
-      if (!t || !pointer) return;
-      const auto bytes = static_cast<std::size_t>(t.memory.size());
-      memory.push_back(std::make_unique<DeviceMemory>(bytes));
-      tensors.push_back(&t);
-      const auto* before = static_cast<const char*>(pointer);
-      const auto offset = static_cast<std::size_t>(before - t.memory.data());
-      pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(memory.back()->at + offset);
-      upload(memory.back()->at, t.memory.data(), bytes);
-    };
-    const bool shared = b.c.total == Total::is_initial;
-    const char* total = static_cast<const char*>(problem.total);
-    move(b.in, problem.in), move(b.in2, problem.in2), move(b.mask, problem.mask);
-    if (b.c.in_place) {
-      problem.out = const_cast<char*>(static_cast<const char*>(problem.in)) +
-                    (static_cast<const char*>(b.problem().out) - static_cast<const char*>(b.problem().in));
-    } else {
-      move(b.out, problem.out);
-    }
-    if (b.initial) {
-      const char* host = static_cast<const char*>(problem.initial);
-      move(b.initial, problem.initial);
-      if (shared) problem.total = const_cast<char*>(static_cast<const char*>(problem.initial)) + (total - host);
-    }
-    if (!shared) move(b.total, problem.total);
-    problem.stream = stream();
-  }
-  void back() const {
-    for (std::size_t i = 0; i < tensors.size(); ++i) download(tensors[i]->memory.data(), memory[i]->at, memory[i]->bytes);
-    wait();
-  }
-  const Built& built;
-  Problem problem;
-  std::vector<std::unique_ptr<DeviceMemory>> memory;
-  std::vector<const Tensor*> tensors;
-};
-
-int check_bits(int count, std::uint64_t first_seed) {
-  std::vector<Job> jobs;
-  std::vector<cuda::KernelSpec> specs;
-  for (int i = 0; i < count; ++i) {
-    Random random(first_seed + static_cast<std::uint64_t>(i));
-    jobs.push_back(random_job(random));
-    const Built b(jobs.back().c);
-    const Problem p = b.problem();
-    const auto plan = make_plan(p, cuda::device_info(0), jobs.back().tuning);
-    if (plan.layout != Layout::none && p.rows > 0) specs.push_back(spec(p, plan));
-  }
-  std::printf("%zu kernels\n", specs.size());
-  compile_all(specs);
-  std::printf("compiled\n");
-  int wrong = 0;
-  for (int i = 0; i < count && wrong < 20; ++i) {
-    const Job& job = jobs[static_cast<std::size_t>(i)];
-    const Built expected(job.c), got(job.c);
-    expected.run_product(1);
-    if (std::getenv("CUMULUS_VERBOSE")) {
-      const auto plan = make_plan(got.problem(), cuda::device_info(0), job.tuning);
-      std::printf("%d %s %s, grid %u, threads %u, capability %d, blocks %d, slots %d\n", i, describe(got).c_str(), name(plan.layout),
-                  plan.grid, plan.threads, job.tuning.capability, job.tuning.blocks, plan.slots);
-      std::fflush(stdout);
-    }
-    std::string trouble;
-    try {
-      OnDevice d(got);
-      Call call;
-      call.tuning = job.tuning;
-      cuda::run(d.problem, call);
-      d.back();
-      const auto equal = expected.equals(got);
-      if (!equal) trouble = equal.message();
-    } catch (const Failure& f) {
-      trouble = f.message;
-    }
-    if (trouble.empty()) continue;
-    ++wrong;
-    const auto plan = make_plan(got.problem(), cuda::device_info(0), job.tuning);
-    std::printf("WRONG %d: %s\n  %s, capability %d, blocks %d\n  %s\n", i, describe(got).c_str(), name(plan.layout), job.tuning.capability,
-                job.tuning.blocks, trouble.substr(0, 600).c_str());
-  }
-  std::printf("bits: %d random calls, %d wrong\n", count, wrong);
-  return wrong;
 }
 
 // ---- full-size cases ----
@@ -266,7 +105,11 @@ std::vector<Row> rows() {
       {"(2^24,64) axis 0", {1 << 24, 64}, 0, f32, f32, inclusive, false, 0, {}, 0.92},
       {"(65536,16384) axis 0", {65536, 16384}, 0, f32, f32, inclusive, false, 0, {}, 0.92},
       {"(2^26,16) axis 0", {1 << 26, 16}, 0, f32, f32, inclusive, false, 0, {}, 0},
-      {"(2^26,4) axis 0", {1 << 26, 4}, 0, f32, f32, inclusive, false, 0, {}, 0.90},
+      {"(2^28,4) axis 0", {1 << 28, 4}, 0, f32, f32, inclusive, false, 0, {}, 0.90},
+      {"(2^29,2) axis 0", {1 << 29, 2}, 0, f32, f32, inclusive, false, 0, {}, 0},
+      {"(357913941,3) axis 0", {357913941, 3}, 0, f32, f32, inclusive, false, 0, {}, 0},
+      {"(4096,16384,16) axis 1", {4096, 16384, 16}, 1, f32, f32, inclusive, false, 0, {}, 0},
+      {"(65536,2048,8) axis 1", {65536, 2048, 8}, 1, f32, f32, inclusive, false, 0, {}, 0},
       {"sm_80 rows inclusive", square, 1, f32, f32, inclusive, false, 0, before_hopper, 0.92},
       {"sm_80 columns inclusive", square, 0, f32, f32, inclusive, false, 0, before_hopper, 0.92},
       {"sm_80 1-D 2^30", {1 << 30}, 0, f32, f32, inclusive, false, 0, before_hopper, 0},
@@ -373,7 +216,9 @@ std::string cuda_version() {
   return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
-int table(const std::string& word, bool bits) {
+}  // namespace
+
+int check_table(const std::string& word, bool bits) {
   const char* const commit = std::getenv("CUMULUS_COMMIT");
   std::vector<Row> all;
   std::size_t most_in = 0, most_out = 0, most_mask = 0;
@@ -394,7 +239,7 @@ int table(const std::string& word, bool bits) {
     if (r.mask) most_mask = std::max(most_mask, count(r) * static_cast<std::size_t>(r.mask == 1 ? 1 : bytes(r.in)));
     const Problem p = problem_of(r, reinterpret_cast<void*>(4096), reinterpret_cast<void*>(std::uintptr_t{1} << 40),
                                  reinterpret_cast<void*>(std::uintptr_t{1} << 41));
-    specs.push_back(spec(p, make_plan(p, cuda::device_info(0), r.tuning)));
+    specs.push_back(spec(p, make_plan(p, device(), r.tuning)));
   }
   compile_all(specs);
   const DeviceMemory in(most_in), out(std::max(most_in, most_out)), mask(most_mask);
@@ -424,7 +269,7 @@ int table(const std::string& word, bool bits) {
     const Problem p = problem_of(r, in.data(), mask.data(), out.data());
     Call call;
     call.tuning = r.tuning;
-    const auto plan = make_plan(p, cuda::device_info(0), r.tuning);
+    const auto plan = make_plan(p, device(), r.tuning);
     const auto scan = [&] { cuda::run(p, call); };
     const std::size_t moved = static_cast<std::size_t>(bytes_required(p));
     const auto copy = [&] { CHECK(cuMemcpyDtoDAsync(out.at, in.at, std::min(moved / 2, most_in), stream())); };
@@ -449,8 +294,8 @@ int table(const std::string& word, bool bits) {
         json << fmt::format(
                     R"({{"source": "gpu_check table", "gpu": "{}", "cuda": "{}", "commit": "{}", "date": "{:%F}", "case": "{}", )"
                     R"("layout": "{}", "scan_ms": {:.4f}, "copy_ms": {:.4f}, "bytes": {}, "ratio": {:.4f}, "goal": {}, "bits": "{}"}})",
-                    cuda::device_info(0).name, cuda_version(), commit ? commit : "", fmt::gmtime(std::time(nullptr)), r.name,
-                    name(plan.layout), scan_ms, copy_ms, moved, copy_ms / scan_ms, r.goal, verdict)
+                    device().name, cuda_version(), commit ? commit : "", fmt::gmtime(std::time(nullptr)), r.name, name(plan.layout),
+                    scan_ms, copy_ms, moved, copy_ms / scan_ms, r.goal, verdict)
              << std::endl;
     } catch (const Failure& f) {
       std::printf("%-26s %s\n", r.name.c_str(), f.message.substr(0, 1500).c_str());
@@ -459,6 +304,8 @@ int table(const std::string& word, bool bits) {
   }
   return wrong;
 }
+
+namespace {
 
 // The default tuning, and others that differ from it by little.
 std::vector<Tuning> neighbours(const Tuning& base, const cuda::Plan& plan) {
@@ -500,8 +347,6 @@ std::vector<Tuning> neighbours(const Tuning& base, const cuda::Plan& plan) {
     case Layout::split_columns:
       each(&Tuning::layout, {static_cast<int>(Layout::column_ring)});
       each(&Tuning::copies, {2});
-      each(&Tuning::panel, {2, 4, 16});
-      each(&Tuning::scanning, {4, 8});
       each(&Tuning::scanners, {4, 8, 11, 15});
       each(&Tuning::storers, {2});
       each(&Tuning::reducers, {2});
@@ -520,9 +365,11 @@ std::string describe(const cuda::Plan& p) {
     if (value > 0) text += std::string(", ") + what + " " + std::to_string(value);
   };
   add("segments", p.segments), add("chunks", p.chunks), add("slots", p.slots), add("flight", p.flight), add("columns", p.columns);
-  add("reducers", p.reducers), add("storers", p.storers), add("scanners", p.scanners), add("panel", p.panel), add("scanning", p.scanning);
+  add("reducers", p.reducers), add("storers", p.storers), add("scanners", p.scanners);
   return text;
 }
+
+}  // namespace
 
 // The ratio to a copy of cases whose names contain `word`, under the default tuning and its neighbours.
 int sweep(const std::string& word) {
@@ -537,9 +384,9 @@ int sweep(const std::string& word) {
     for (std::size_t at = 0; at < in.bytes; at += host.size()) upload(in.at + at, host.data(), std::min(host.size(), in.bytes - at));
     if (r.mask) CHECK(cuMemsetD8Async(mask.at, 1, mask.bytes, stream()));
     const Problem p = problem_of(r, in.data(), mask.data(), out.data());
-    const auto tunings = neighbours(r.tuning, make_plan(p, cuda::device_info(0), r.tuning));
+    const auto tunings = neighbours(r.tuning, make_plan(p, device(), r.tuning));
     std::vector<cuda::KernelSpec> specs;
-    for (const Tuning& t : tunings) specs.push_back(spec(p, make_plan(p, cuda::device_info(0), t)));
+    for (const Tuning& t : tunings) specs.push_back(spec(p, make_plan(p, device(), t)));
     compile_all(specs);
     const auto moved = static_cast<std::size_t>(bytes_required(p));
     const auto copy = [&] { CHECK(cuMemcpyDtoDAsync(out.at, in.at, moved / 2, stream())); };
@@ -550,7 +397,7 @@ int sweep(const std::string& word) {
         call.tuning = t;
         const auto scan = [&] { cuda::run(p, call); };
         const Medians ms = measure(timer, scan, copy, 0, timer.ms(scan) > 50 ? 1 : 7);
-        std::printf("  %.3f  %s\n", ms.copy_ms / ms.scan_ms, describe(make_plan(p, cuda::device_info(0), t)).c_str());
+        std::printf("  %.3f  %s\n", ms.copy_ms / ms.scan_ms, describe(make_plan(p, device(), t)).c_str());
       } catch (const Failure& f) {
         std::printf("  %s\n", f.message.substr(0, 300).c_str());
       }
@@ -560,7 +407,7 @@ int sweep(const std::string& word) {
   return 0;
 }
 
-int small() {
+int small_sizes() {
   const DeviceMemory in(std::size_t{1} << 29), out(std::size_t{1} << 29);
   std::vector<char> host(std::size_t{1} << 29);
   fill_random(DType::f32, host);
@@ -572,30 +419,9 @@ int small() {
     const auto scan = [&] { cuda::run(p, {}); };
     const auto copy = [&] { CHECK(cuMemcpyDtoDAsync(out.at, in.at, std::size_t{4} << log, stream())); };
     const Medians ms = measure(timer, scan, copy, 5, 51);
-    std::printf("2^%d %-10s %8.2f us  copy %8.2f us\n", log, name(make_plan(p, cuda::device_info(0)).layout), 1000 * ms.scan_ms,
-                1000 * ms.copy_ms);
+    std::printf("2^%d %-10s %8.2f us  copy %8.2f us\n", log, name(make_plan(p, device()).layout), 1000 * ms.scan_ms, 1000 * ms.copy_ms);
   }
   return 0;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const std::string mode = argc > 1 ? argv[1] : "";
-  try {
-    CUcontext context;
-    CUdevice device;
-    CHECK(cuDeviceGet(&device, 0));
-    CHECK(cuDevicePrimaryCtxRetain(&context, device));
-    CHECK(cuCtxPushCurrent(context));
-    if (mode == "bits" && argc == 4) return check_bits(std::stoi(argv[2]), std::stoull(argv[3])) != 0;
-    if (mode == "table") return table(argc > 2 ? argv[2] : "", std::getenv("CUMULUS_NO_BITS") == nullptr) != 0;
-    if (mode == "small") return small();
-    if (mode == "sweep" && argc == 3) return sweep(argv[2]);
-  } catch (const Failure& f) {
-    std::printf("%s\n", f.message.c_str());
-    return 1;
-  }
-  std::printf("usage: gpu_check bits N SEED | table [WORD] | sweep WORD | small\n");
-  return 2;
-}
+}  // namespace gpu_check
