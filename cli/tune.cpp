@@ -19,6 +19,7 @@
 #include "output.h"
 #include "progress.h"
 #include "text_file.h"
+#include "text_lines.h"
 #include "tune_cache.h"
 #include "tune_cpu.h"
 #include "tune_cuda.h"
@@ -34,7 +35,8 @@ constexpr const char* kExamples =
     R"(  cumulus tune --shape 4096x4096 --axis 1                         at most a minute, on all cores; the result is saved
   cumulus tune --shape 4096x4096 --axis 1 --dry-run               what would be tried
   cumulus tune --shape 2^22x8 --axis 0 --budget 20s --json s.json the whole session as JSON, for `cumulus report`
-  cumulus tune --shape 4096x4096 --axis 1 --start threads=1       from a start of your own; nothing is saved then
+  cumulus tune --shape 4096x4096 --axis 1 --start 'threads 1'     from a start of your own; nothing is saved then
+  cumulus tune --shape 32768x32768 --axis 1 --cuda 0 --search exhaustive --budget 3min
   cumulus tune --list                                             what is saved
   cumulus tune --export mine.json                                 and --import, --merge, --freeze, --unfreeze
 
@@ -50,8 +52,9 @@ struct TuneOptions : CaseOptions {
   std::uint64_t memory = 0, seed = 1;
   std::string search = "staged";
   std::vector<std::string> start;
+  int repeat = 1;
   std::string json, commit;
-  bool dry_run = false, save = true, force = false;
+  bool planner = true, counters = true, dry_run = false, save = true, force = false;
 
   bool list = false, freeze = false, unfreeze = false;
   std::string export_to, import_from;
@@ -73,20 +76,30 @@ tuning::Search parse_search(const std::string& text) {
   throw CliError(kExitUsage, fmt::format("--search {}: staged, exhaustive or random", text));
 }
 
-// "threads=1": a parameter of the backend that is tuned.
+// "threads 1" or "threads=1": a parameter with one of these names.
+std::pair<std::string, std::int64_t> parse_parameter(std::string_view text, const std::vector<std::string>& names) {
+  const std::size_t gap = std::min(text.find_first_of(" ="), text.size());
+  const std::string name(text.substr(0, gap));
+  const std::string_view number = trimmed(text.substr(std::min(gap + 1, text.size())));
+  std::int64_t value = -1;
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
+  const bool known = std::find(names.begin(), names.end(), name) != names.end();
+  if (!known || error != std::errc() || end != number.data() + number.size() || value < 0)
+    throw CliError(kExitUsage,
+                   fmt::format("--start {}: \"NAME NUMBER, NAME NUMBER\" is needed, with names of {}", text, fmt::join(names, ", ")));
+  return {name, value};
+}
+
+// Of the backend that is tuned; separated by commas, as tables print them.
 tuning::Parameters parse_start(const TuneOptions& options) {
   const std::vector<std::string> names = options.cuda >= 0 ? tuning::cuda_names() : tuning::cpu_names();
   tuning::Parameters start;
-  for (const std::string& word : options.start) {
-    const std::size_t equals = word.find('=');
-    const std::string key = word.substr(0, equals), text = equals == std::string::npos ? "" : word.substr(equals + 1);
-    std::int64_t value = -1;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool known = std::find(names.begin(), names.end(), key) != names.end();
-    if (!known || error != std::errc() || end != text.data() + text.size() || value < 0)
-      throw CliError(kExitUsage, fmt::format("--start {}: NAME=NUMBER is needed, with a name of {}", word, fmt::join(names, ", ")));
-    start[key] = value;
-  }
+  for (const std::string_view text : options.start)
+    for (std::size_t from = 0, to; from < text.size(); from = to + 1) {
+      to = std::min(text.find(',', from), text.size());
+      const auto [name, value] = parse_parameter(trimmed(text.substr(from, to - from)), names);
+      start[name] = value;
+    }
   return start;
 }
 
@@ -108,8 +121,9 @@ void check_memory(std::int64_t needed, const TuneOptions& options) {
 struct Target {
   tuning::Subject subject;
   std::vector<tuning::Stage> stages;
-  std::shared_ptr<void> owner;  // of what they refer to
-  std::string reference;        // what bits are compared with
+  std::vector<tuning::Parameters> space;  // of a search without stages; empty: all of the stages' values
+  std::shared_ptr<void> owner;            // of what they refer to
+  std::string reference, metrics;         // what bits are compared with, what stages look at
   Problem problem;
   tuning::Machine machine;
   Json plan;
@@ -124,8 +138,10 @@ Target cpu_target(const BenchCase& c, const TuneOptions& options) {
   const auto subject = std::make_shared<CpuSubject>(c, options.scan.threads);
   return {subject->subject(),
           tuning::cpu_stages(problem, cpu, subject->figures()),
+          {},
           subject,
           subject->reference(),
+          "of the plan",
           problem,
           tuning::this_machine(cpu),
           Json::parse(to_json(problem, make_plan(problem, cpu), cpu)),
@@ -137,12 +153,15 @@ Target cuda_target(const BenchCase& c, const TuneOptions& options) {
   const cuda::DeviceInfo& gpu = cuda::device_info(options.cuda);  // refuses before minutes of work
   check_memory(CudaSubject::bytes_needed(c), options);
   const auto turn = std::make_shared<TuningTurn>(options.cuda);
-  const auto subject = std::make_shared<CudaSubject>(c, options.cuda);
+  const auto subject = std::make_shared<CudaSubject>(c, options.cuda, options.counters);
   const Problem& problem = subject->problem();
+  const std::vector<tuning::Stage> stages = subject->stages();
   return {subject->subject(),
-          subject->stages(),
+          stages,
+          tuning::cuda_space(problem, gpu),
           subject,
-          "the CPU's result, which follows the same order",
+          subject->reference(),
+          subject->metrics(),
           problem,
           cuda::tuning_machine(options.cuda),
           Json::parse(cuda::to_json(problem, make_plan(problem, gpu), gpu)),
@@ -162,7 +181,7 @@ void catch_interrupt() {
   sigaction(SIGINT, &action, nullptr);
 }
 
-tuning::Session run_session(const TuneOptions& options, const tuning::Subject& subject, const std::vector<tuning::Stage>& stages) {
+tuning::Session run_session(const TuneOptions& options, const Target& target) {
   constexpr std::int64_t kSteps = 1000;
   Progress progress("tune", kSteps);
   std::int64_t shown = 0;
@@ -172,6 +191,8 @@ tuning::Session run_session(const TuneOptions& options, const tuning::Subject& s
   how.seconds = options.seconds;
   how.evaluations = options.evaluations;
   how.start = parse_start(options);
+  how.planner = options.planner;
+  how.space = target.space;
   how.seed = options.seed;
   how.stop = [] { return interrupted != 0; };
   how.progress = [&](const std::string& what, double part) {
@@ -181,7 +202,7 @@ tuning::Session run_session(const TuneOptions& options, const tuning::Subject& s
     shown = now;
   };
   catch_interrupt();
-  return tuning::tune(subject, stages, how);
+  return tuning::tune(target.subject, target.stages, how);
 }
 
 tuning::Entry entry_of(const tuning::Session& session, const Target& target) {
@@ -193,25 +214,30 @@ tuning::Entry entry_of(const tuning::Session& session, const Target& target) {
 
 bool keeps(const TuneOptions& options) { return options.save && options.start.empty(); }
 
-// A session from another start says nothing of the planner's choice; an interrupted one without a gain proves nothing.
+// A session from another start says nothing of the planner's choice; one without a gain that ended before anything was judged proves
+// nothing.
 std::string save(const TuneOptions& options, const tuning::Session& session, const Target& target) {
   if (!options.save) return "not saved: --no-save";
   if (!options.start.empty()) return "not saved: --start compares with another start than the planner's choice";
-  if (!session.stopped.empty() && session.result.empty()) return "not saved: nothing was proven before it ended";
+  if (session.result.empty() && (!session.stopped.empty() || !session.proven())) return "not saved: nothing was proven before it ended";
   return save_tuning(tuning_file(), entry_of(session, target));
 }
 
 Json to_json(const TuneOptions& options, const tuning::Session& session, const Target& target) {
-  Json json = {{"kind", "tune"},           {"version", 1},
-               {"commit", options.commit}, {"machine", {{"cpu", cpu::model_name()}, {"gpu", target.gpu}}},
-               {"problem", target.plan},   {"search", options.search}};
+  Json json = {{"kind", "tune"},
+               {"version", 1},
+               {"commit", options.commit},
+               {"machine", {{"cpu", cpu::model_name()}, {"gpu", target.gpu}}},
+               {"problem", target.plan},
+               {"search", options.search},
+               {"metrics_from", target.metrics}};
   json.update(session_json(session));
   return json;
 }
 
 std::vector<tuning::Stage> dry_stages(const BenchCase& c, const TuneOptions& options) {
   const Problem problem = problem_of(c, options.scan.threads);
-  if (options.cuda >= 0) return tuning::cuda_stages(problem, cuda::device_info(options.cuda), 0);
+  if (options.cuda >= 0) return tuning::cuda_stages(problem, cuda::device_info(options.cuda), {});
   return tuning::cpu_stages(problem, cpu::cpu_info(), {});
 }
 
@@ -223,12 +249,17 @@ void tune_scan(const TuneOptions& options) {
   parse_start(options), parse_search(options.search);  // before minutes of work
   if (keeps(options)) check_tuning_file(tuning_file());
   const Target target = options.cuda >= 0 ? cuda_target(bench_case, options) : cpu_target(bench_case, options);
-  const tuning::Session session = run_session(options, target.subject, target.stages);
-  const std::string saved = save(options, session, target);
-  const Json json = to_json(options, session, target);
+  std::string text = fmt::format("bits compared with: {}\nmetrics: {}\n", target.reference, target.metrics);
+  Json sessions = Json::array();
+  for (int i = 0; i < options.repeat && interrupted == 0; ++i) {
+    const tuning::Session session = run_session(options, target);
+    text += fmt::format("{}{}{}\n", i > 0 ? "\n" : "", session_text(session), save(options, session, target));
+    sessions.push_back(to_json(options, session, target));
+  }
+  const Json& json = options.repeat == 1 ? sessions.at(0) : sessions;
   if (options.json == "-") return print_json(json);
   if (!options.json.empty()) write_text(options.json, json.dump(2) + "\n", options.force);
-  print(fmt::format("bits compared with: {}\n{}{}\n", target.reference, session_text(session), saved));
+  print(text);
 }
 
 void tune(const TuneOptions& options) {
@@ -274,10 +305,18 @@ void add_tune(CLI::App& app, int&) {
       ->type_name("PERCENT")
       ->check(CLI::Range(0.0, 50.0));
   command->add_option("--seed", options->seed, "Seed of the random search (default 1)")->type_name("N");
-  command->add_option("--start", options->start, "Start from NAME=NUMBER instead of the planner's choice (repeatable)")
-      ->type_name("NAME=NUMBER")
+  command
+      ->add_option("--start", options->start,
+                   "Start from these parameters instead of the planner's choice: \"NAME NUMBER, NAME NUMBER\", as tables print them")
+      ->type_name("PARAMETERS")
       ->expected(1)
       ->take_all();
+  command->add_flag("--planner,!--without-planner", options->planner,
+                    "Try the planner's choice in every stage, whatever the start (default)");
+  command->add_flag("--counters,!--no-counters", options->counters, "Read a GPU's hardware counters for the stages (default)");
+  command->add_option("--repeat", options->repeat, "Sessions on the same data (default 1); --json has an array of them then")
+      ->type_name("N")
+      ->check(CLI::Range(1, 1000));
   command->add_flag("--dry-run", options->dry_run, "Show the stages, their parameters and values; measure nothing");
   command->add_flag("--save,!--no-save", options->save, "Keep the result where calls look it up (default)");
   add_cache_options(*command, *options);

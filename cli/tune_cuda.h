@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "bench_cases.h"
@@ -13,7 +14,8 @@ namespace cumulus::cli {
 
 class CudaSubject {
  public:
-  CudaSubject(const BenchCase& bench_case, int device);
+  // `counters`: stages look at hardware counters too, where there are any.
+  CudaSubject(const BenchCase& bench_case, int device, bool counters);
   ~CudaSubject();
   CudaSubject(const CudaSubject&) = delete;
   CudaSubject& operator=(const CudaSubject&) = delete;
@@ -24,6 +26,10 @@ class CudaSubject {
   tuning::Subject subject();
   std::vector<tuning::Stage> stages();
   const Problem& problem() const;
+
+  // For people: what bits are compared with, and where; what the stages' metrics are.
+  std::string reference() const;
+  std::string metrics() const;
 
  private:
   struct State;

@@ -33,8 +33,10 @@ class DeviceArrays {
   std::int64_t copy() const;                                // as much of the input as fits into the output; the bytes read and written
   double time_ms(const std::function<void()>& work) const;  // of what `work` puts in the stream, after a flush
 
- private:
+  // More device memory, freed with the tensors'. `what` names it in a failure.
   CUdeviceptr allocate(std::size_t size, const char* what);
+
+ private:
   void place(cumulus_tensor& t, const Fill& fill);
   void release();
 

@@ -87,6 +87,12 @@ void describe_kernel(const Driver& driver, const Problem& problem, std::uint64_t
         "cuOccupancyMaxActiveBlocksPerMultiprocessor");
 }
 
+std::array<Quantity, kQuantities> all_quantities() {
+  std::array<Quantity, kQuantities> all{};
+  for (std::size_t q = 0; q < all.size(); ++q) all[q] = static_cast<Quantity>(q);
+  return all;
+}
+
 MeasuredCounters by_quantity(const Counters& counted, const std::string& library) {
   MeasuredCounters measured;
   measured.passes = counted.passes;
@@ -106,13 +112,25 @@ MeasuredCounters by_quantity(const Counters& counted, const std::string& library
 
 }  // namespace
 
-std::vector<const char*> metric_names() {
+std::vector<const char*> metric_names(std::span<const Quantity> quantities) {
   std::vector<const char*> names;
-  for (const QuantityNames& quantity : kQuantityNames) {
-    names.push_back(quantity.metric);
-    if (quantity.otherwise) names.push_back(quantity.otherwise);
+  for (const Quantity quantity : quantities) {
+    const auto [metric, otherwise] = kQuantityNames[static_cast<std::size_t>(quantity)];
+    names.push_back(metric);
+    if (otherwise) names.push_back(otherwise);
   }
   return names;
+}
+
+std::vector<const char*> metric_names() { return metric_names(all_quantities()); }
+
+MeasuredCounters count(System& system, const DeviceArrays& arrays, int device, std::span<const Quantity> quantities,
+                       const std::function<void()>& scan) {
+  const Driver& driver = arrays.driver();
+  const Cupti cupti = open_cupti(system, driver.version);
+  const auto flush = [&] { arrays.flush(), arrays.wait(); };
+  const auto counted_scan = [&] { scan(), arrays.wait(); };
+  return by_quantity(measure_counters(cupti, current_context(driver), device, metric_names(quantities), flush, counted_scan), cupti.path);
 }
 
 GpuProfile profile_scan(const Driver& driver, const DeviceInfo& info, System& system, const cumulus_scan_args& args, int device,
@@ -138,11 +156,7 @@ GpuProfile profile_scan(const Driver& driver, const DeviceInfo& info, System& sy
 
   // Last, for the profiler slows what follows.
   try {
-    const Cupti cupti = open_cupti(system, driver.version);
-    const auto flush = [&] { arrays.flush(), arrays.wait(); };
-    const auto counted_scan = [&] { scan(), arrays.wait(); };
-    profile.counters =
-        by_quantity(measure_counters(cupti, current_context(driver), device, metric_names(), flush, counted_scan), cupti.path);
+    profile.counters = count(system, arrays, device, all_quantities(), scan);
   } catch (const CuptiFailure& failure) {
     profile.why_no_counters = failure.message;
   }

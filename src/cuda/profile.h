@@ -3,7 +3,9 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -33,6 +35,7 @@ inline constexpr QuantityNames kQuantityNames[kQuantities] = {
     {"gpu__time_duration.sum", nullptr},
 };
 std::vector<const char*> metric_names();  // of all quantities, with the other names
+std::vector<const char*> metric_names(std::span<const Quantity> quantities);
 
 struct MeasuredCounters {
   std::array<std::optional<double>, kQuantities> values;
@@ -41,6 +44,12 @@ struct MeasuredCounters {
 
   const std::optional<double>& operator[](Quantity quantity) const { return values[static_cast<std::size_t>(quantity)]; }
 };
+
+// Counts one run of `scan`, which puts it in the arrays' stream, after the caches were flushed. Throws CuptiFailure (cupti.h).
+class DeviceArrays;
+class System;
+MeasuredCounters count(System& system, const DeviceArrays& arrays, int device, std::span<const Quantity> quantities,
+                       const std::function<void()>& scan);
 
 struct GpuProfile {
   DeviceInfo device;
@@ -59,7 +68,6 @@ GpuProfile profile_scan(const cumulus_scan_args& args, int device, int rounds);
 
 // The same with a given driver and description of its device, and CUPTI from `system`.
 struct Driver;
-class System;
 GpuProfile profile_scan(const Driver& driver, const DeviceInfo& info, System& system, const cumulus_scan_args& args, int device,
                         int rounds);
 

@@ -1,9 +1,14 @@
 // One scan in device memory, run with one tuning after the other: for results that are compared and times that are judged.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
+#include <string>
 
 #include "cuda/plan.h"
+#include "cuda/profile.h"
 #include "cumulus/cumulus.h"
 #include "tuning/cache.h"
 
@@ -20,12 +25,24 @@ class Trial {
   const Problem& problem() const;  // as it lies in device memory
   const DeviceInfo& device() const;
 
-  // Overwrites the result, scans, and copies the result to `out`, which is as large.
-  void result(const Tuning& tuning, void* out);
+  // Compiles the kernels of all these tunings at once, on the processor's threads. A failure shows when its tuning is run.
+  void compile(std::span<const Tuning> tunings) const;
+
+  // Copies the right result to the device; false if that has no room for it.
+  bool keep_reference(const void* right);
+
+  // Overwrites the result, scans, and compares with the kept reference: the first element that differs, if any does.
+  std::optional<std::int64_t> first_difference(const Tuning& tuning) const;
+
+  // The same for a result that is compared elsewhere: copies it to `out`, which is as large.
+  void result(const Tuning& tuning, void* out) const;
 
   // One scan, or one copy of as many bytes, after the L2 cache was flushed.
-  double scan_ms(const Tuning& tuning);
-  double copy_ms();
+  double scan_ms(const Tuning& tuning) const;
+  double copy_ms() const;
+
+  // Hardware counters of one scan; if there are none, `why` says why and what helps.
+  std::optional<MeasuredCounters> counters(const Tuning& tuning, std::span<const Quantity> quantities, std::string& why) const;
 
  private:
   struct State;

@@ -1,7 +1,9 @@
 #include "tuning/cuda_stages.h"
 
 #include <algorithm>
+#include <array>
 #include <memory>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -9,19 +11,20 @@ namespace cumulus::tuning {
 namespace {
 
 constexpr double kLeastAmplification = 1.02, kFullRate = 0.97;  // nothing is left to gain
-constexpr double kWarpsActive = 0.60;                           // of an SM's, by the plan
-constexpr int kBeforeHopper = 80, kHopper = 90;                 // the path of loads in flight, and that of bulk copies
+constexpr double kWarpsActive = 0.60, kTiledRate = 0.95;        // enough of an SM's warps, at a rate that shows it
+constexpr int kAsync = static_cast<int>(cuda::Copies::async), kBulk = static_cast<int>(cuda::Copies::bulk);
+constexpr int kBeforeHopper = 80, kHopper = 90;  // the path of loads in flight, and that of bulk copies
 
 struct Field {
   const char* name;
   int cuda::Tuning::*tuned;
 };
 constexpr Field kFields[] = {
-    {"capability", &cuda::Tuning::capability}, {"layout", &cuda::Tuning::layout},    {"warps", &cuda::Tuning::warps},
-    {"segments", &cuda::Tuning::segments},     {"chunks", &cuda::Tuning::chunks},    {"slots", &cuda::Tuning::slots},
-    {"flight", &cuda::Tuning::flight},         {"columns", &cuda::Tuning::columns},  {"blocks", &cuda::Tuning::blocks},
-    {"reducers", &cuda::Tuning::reducers},     {"storers", &cuda::Tuning::storers},  {"scanners", &cuda::Tuning::scanners},
-    {"panel", &cuda::Tuning::panel},           {"scanning", &cuda::Tuning::scanning}};
+    {"capability", &cuda::Tuning::capability}, {"layout", &cuda::Tuning::layout},   {"warps", &cuda::Tuning::warps},
+    {"segments", &cuda::Tuning::segments},     {"chunks", &cuda::Tuning::chunks},   {"slots", &cuda::Tuning::slots},
+    {"flight", &cuda::Tuning::flight},         {"columns", &cuda::Tuning::columns}, {"blocks", &cuda::Tuning::blocks},
+    {"reducers", &cuda::Tuning::reducers},     {"storers", &cuda::Tuning::storers}, {"scanners", &cuda::Tuning::scanners},
+    {"copies", &cuda::Tuning::copies}};
 
 Parameter values(const char* name, std::int64_t own, std::vector<std::int64_t> all) {
   all.push_back(own);
@@ -33,51 +36,82 @@ Parameter values(const char* name, std::int64_t own, std::vector<std::int64_t> a
 struct Context {
   Problem problem;
   cuda::DeviceInfo device;
-  double copy_ms;
+  CudaFigures figures;
 
   cuda::Plan plan(const Parameters& parameters) const { return make_plan(problem, device, cuda_tuning(parameters)); }
 };
 using Shared = std::shared_ptr<const Context>;
 
-double warps_active(const Context& c, const cuda::Plan& plan) {
-  return static_cast<double>(plan.warps * plan.blocks_per_sm) / static_cast<double>(std::max(1, c.device.warps_per_sm));
+// Threads that can do nothing for most of the device: candidates of that kind take minutes where others take milliseconds.
+bool idles(const cuda::Plan& plan, const cuda::DeviceInfo& device) {
+  return static_cast<std::int64_t>(plan.grid) * plan.threads < std::int64_t{32} * device.sms;
 }
 
-// What every stage looks at, and the rule that ends every one. Counters are `cumulus profile`'s: these figures are the plan's.
-Look look_at(const Context& c, const Parameters& parameters, double ms) {
+// What every stage looks at: the counters' figures where there are any, else the plan's.
+struct Seen {
+  double amplification, warps_active, rate;
+  std::map<std::string, double> metrics;
+};
+
+Seen see(const Context& c, const Parameters& parameters, double ms) {
   const cuda::Plan plan = c.plan(parameters);
-  const double amplification = static_cast<double>(plan.bytes_moved) / static_cast<double>(std::max<std::int64_t>(1, plan.bytes_required));
-  const double rate = ms > 0 ? c.copy_ms / ms : 0;
-  Look look{{{"traffic amplification", amplification},
-             {"of the copy", rate},
-             {"launch grid", plan.grid},
-             {"warps active", warps_active(c, plan)}},
-            ""};
-  if (amplification <= kLeastAmplification && rate >= kFullRate)
-    look.skip = fmt::format("every byte moves once and at {:.2f} of the copy's rate: nothing is left to gain", rate);
+  const auto required = static_cast<double>(std::max<std::int64_t>(1, plan.bytes_required));
+  Seen seen{static_cast<double>(plan.bytes_moved) / required,
+            static_cast<double>(plan.warps * plan.blocks_per_sm) / static_cast<double>(std::max(1, c.device.warps_per_sm)),
+            ms > 0 ? c.figures.copy_ms / ms : 0,
+            {{"launch grid", plan.grid}}};
+  const auto counted = c.figures.counters ? c.figures.counters(parameters) : std::nullopt;
+  if (counted) {
+    seen.amplification = counted->bytes_moved / required;
+    seen.warps_active = counted->warps_active;
+    seen.metrics["DRAM throughput, counted"] = counted->dram;
+  }
+  const char* const origin = counted ? "counted" : "of the plan";
+  seen.metrics["of the copy"] = seen.rate;
+  seen.metrics[fmt::format("traffic amplification, {}", origin)] = seen.amplification;
+  seen.metrics[fmt::format("warps active, {}", origin)] = seen.warps_active;
+  return seen;
+}
+
+// And the rule that ends every stage.
+Look look_at(const Seen& seen) {
+  Look look{seen.metrics, ""};
+  if (seen.amplification <= kLeastAmplification && seen.rate >= kFullRate)
+    look.skip = fmt::format("every byte moves once and at {:.2f} of the copy's rate: nothing is left to gain", seen.rate);
   return look;
 }
 
 std::function<Look(const Parameters&, double)> looks(const Shared& c) {
-  return [c](const Parameters& parameters, double ms) { return look_at(*c, parameters, ms); };
+  return [c](const Parameters& parameters, double ms) { return look_at(see(*c, parameters, ms)); };
+}
+
+// Those that can serve the problem and keep the device busy with it.
+std::vector<std::int64_t> layouts(const Problem& problem, const cuda::DeviceInfo& device) {
+  std::vector<std::int64_t> found;
+  for (int layout = 1; layout <= static_cast<int>(cuda::Layout::split_columns); ++layout) {
+    const cuda::Plan plan = make_plan(problem, device, cuda_tuning({{"layout", layout}}));
+    if (static_cast<int>(plan.layout) == layout && !idles(plan, device)) found.push_back(layout);
+  }
+  return found;
 }
 
 Stage grid(const Shared& c, const cuda::Plan& plan) {
   const std::int64_t sms = c->device.sms;
   return {"grid and parallel mapping",
-          {values("layout", static_cast<int>(plan.layout), {1, 2, 3, 4, 5, 6, 7}), values("blocks", plan.grid, {sms / 2, sms, 2 * sms}),
-           values("scanning", plan.scanning, {1, 2, 4, 8})},
+          {values("layout", static_cast<int>(plan.layout), layouts(c->problem, c->device)),
+           values("blocks", plan.grid, {sms / 2, sms, 2 * sms})},
           looks(c)};
 }
 
 Stage tiling(const Shared& c, const cuda::Plan& plan) {
   return {"block tiling",
           {values("segments", plan.segments, {1, 2, 4, 8, 16, 32}), values("chunks", plan.chunks, {1, 2, 4}),
-           values("columns", plan.columns, {1, 2, 4}), values("panel", plan.panel, {1, 2, 4, 8, 16})},
+           values("columns", plan.columns, {1, 2, 4})},
           [c](const Parameters& parameters, double ms) {
-            Look look = look_at(*c, parameters, ms);
-            if (const double active = warps_active(*c, c->plan(parameters)); look.skip.empty() && active >= kWarpsActive)
-              look.skip = fmt::format("{:.0f} % of the warps are active", 100 * active);
+            const Seen seen = see(*c, parameters, ms);
+            Look look = look_at(seen);
+            if (look.skip.empty() && seen.warps_active >= kWarpsActive && seen.rate >= kTiledRate)
+              look.skip = fmt::format("{:.0f} % of the warps are active, at {:.2f} of the copy's rate", 100 * seen.warps_active, seen.rate);
             return look;
           }};
 }
@@ -86,7 +120,7 @@ Stage memory(const Shared& c, const cuda::Plan& plan) {
   const std::int64_t own = c->device.capability >= kHopper ? c->device.capability : kBeforeHopper;
   return {"memory efficiency and latency hiding",
           {values("slots", plan.slots, {2, 3, 4, 5, 6, 8, 12, 16, 24}), values("flight", plan.flight, {1, 2, 3, 4, 5, 6, 8}),
-           values("capability", own, {kBeforeHopper})},
+           values("capability", own, {kBeforeHopper}), values("copies", static_cast<int>(plan.copies), {kAsync, kBulk})},
           looks(c)};
 }
 
@@ -97,6 +131,66 @@ Stage micro(const Shared& c, const cuda::Plan& plan) {
           {values("warps", warps, {1, 2, 4, 8, 16}), near("flight", plan.flight), near("reducers", plan.reducers),
            near("storers", plan.storers), near("scanners", plan.scanners)},
           looks(c)};
+}
+
+// ---- the space of an exhaustive search ----
+
+// Values that are set together, as roles that share a block's warps are.
+using Choices = std::vector<std::vector<Parameters>>;
+
+std::vector<Parameters> each(const char* name, std::vector<std::int64_t> all) {
+  std::vector<Parameters> choices;
+  for (const std::int64_t value : all) choices.push_back({{name, value}});
+  return choices;
+}
+
+std::vector<Parameters> roles(std::vector<std::array<std::int64_t, 3>> all) {
+  std::vector<Parameters> choices;
+  for (const auto& [reducers, storers, scanners] : all)
+    choices.push_back({{"reducers", reducers}, {"storers", storers}, {"scanners", scanners}});
+  return choices;
+}
+
+// From too little to too much of everything that a layout has. Rings have three slots at least: one being filled, one used, one free.
+Choices space_of(cuda::Layout layout, const cuda::DeviceInfo& device) {
+  const std::int64_t sms = device.sms;
+  const auto paths = each("capability", {device.capability, kBeforeHopper});
+  switch (layout) {
+    case cuda::Layout::rows:
+      return {each("warps", {1, 2, 4, 5, 8, 10, 16}), each("segments", {1, 2, 4, 8, 16, 32})};
+    case cuda::Layout::split_rows:
+      return {paths,
+              each("blocks", {sms / 4, sms / 2, sms}),
+              each("chunks", {1, 2, 4}),
+              each("slots", {3, 4, 6, 9, 12, 24}),
+              each("flight", {1, 2, 3, 4}),
+              roles({{2, 4, 4}, {3, 4, 8}, {4, 6, 8}, {4, 8, 12}})};
+    case cuda::Layout::column_ring:
+      return {paths,
+              each("copies", {kAsync, kBulk}),
+              each("columns", {1, 2, 4}),
+              each("warps", {2, 4, 8}),
+              each("slots", {3, 4, 8, 16}),
+              each("flight", {1, 2, 4, 8})};
+    case cuda::Layout::split_columns:
+      return {paths,
+              each("copies", {kAsync, kBulk}),
+              each("columns", {1, 2}),
+              each("slots", {3, 6, 12}),
+              each("flight", {1, 2, 4}),
+              each("scanners", {3, 7})};
+    default:
+      return {};  // nothing to choose
+  }
+}
+
+void for_each_combination(const Choices& choices, const std::function<void(const Parameters&)>& visit, const Parameters& chosen = {}) {
+  if (choices.empty()) return visit(chosen);
+  for (const Parameters& choice : choices.front()) {
+    Parameters more = chosen;
+    more.insert(choice.begin(), choice.end());
+    for_each_combination({choices.begin() + 1, choices.end()}, visit, more);
+  }
 }
 
 }  // namespace
@@ -119,7 +213,7 @@ std::vector<std::string> cuda_names() {
 std::string what_launches(const Problem& problem, const cuda::Plan& plan) {
   std::string text = fmt::format("grid {} shared {}", plan.grid, plan.shared);
   for (const std::string& definition : definitions(problem, plan)) text += " " + definition;
-  return text + fmt::format(" panel {} scanning {}", plan.panel, plan.scanning);
+  return text;
 }
 
 std::string why_unfit(const Problem& p, const cuda::Plan& plan, const cuda::DeviceInfo& device) {
@@ -145,11 +239,34 @@ std::string why_unfit(const Problem& p, const cuda::Plan& plan, const cuda::Devi
   return "";
 }
 
-std::vector<Stage> cuda_stages(const Problem& problem, const cuda::DeviceInfo& device, double copy_ms) {
-  const Shared context = std::make_shared<const Context>(Context{problem, device, copy_ms});
+std::vector<Stage> cuda_stages(const Problem& problem, const cuda::DeviceInfo& device, const CudaFigures& figures) {
+  const Shared context = std::make_shared<const Context>(Context{problem, device, figures});
   const cuda::Plan plan = make_plan(problem, device);
   if (plan.layout == cuda::Layout::none) return {};
   return {grid(context, plan), tiling(context, plan), memory(context, plan), micro(context, plan)};
+}
+
+std::vector<Parameters> cuda_space(const Problem& problem, const cuda::DeviceInfo& device) {
+  const auto launched = [&](const Parameters& parameters) {
+    const cuda::Plan plan = make_plan(problem, device, cuda_tuning(parameters));
+    const bool good = plan.layout != cuda::Layout::none && why_unfit(problem, plan, device).empty() && !idles(plan, device);
+    return good ? what_launches(problem, plan) : "";
+  };
+  std::vector<Parameters> space = {{}};
+  std::set<std::string> seen = {launched({}), ""};
+  for (const std::int64_t layout : layouts(problem, device)) {
+    for_each_combination(space_of(static_cast<cuda::Layout>(layout), device), [&](Parameters parameters) {
+      parameters["layout"] = layout;
+      const std::string launch = launched(parameters);
+      if (!seen.insert(launch).second) return;
+      for (const Field& field : kFields) {
+        Parameters fewer = parameters;
+        if (fewer.erase(field.name) > 0 && launched(fewer) == launch) parameters = fewer;
+      }
+      space.push_back(parameters);
+    });
+  }
+  return space;
 }
 
 }  // namespace cumulus::tuning

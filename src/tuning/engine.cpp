@@ -17,8 +17,12 @@ constexpr std::size_t kMostCandidates = 6;  // of a stage, the incumbent and the
 constexpr std::size_t kBestFew = 3;         // of all stages, compared once more in the last round
 constexpr int kPasses = 8;                  // of a stage, each around a new incumbent
 constexpr int kLastPairs = 5;               // the incumbent measured again last
+constexpr int kCycles = 3;                  // through all stages, as long as the last one saved more than kCycleGain
+constexpr double kCycleGain = 0.10;         // by then, what the first stages decided was decided around something quite different
 constexpr int kScreeningRounds = 3;         // of an exhaustive or random search
 constexpr std::size_t kScreened = 8;        // configurations in one such round
+constexpr std::size_t kPrepared = 64;       // configurations that are compiled together
+constexpr std::size_t kBestScreened = 6;    // of such a search, compared in the last round
 constexpr double kHopeless = -0.25;         // a gain as bad as this in the first rounds ends a candidate
 constexpr int kHopelessRounds = 2;
 constexpr double kLastAccept = 0.2;            // of Rule::accept in the last round: it alone stands between chance and the user
@@ -53,10 +57,9 @@ class Tuner {
         start_(clock_()) {}
 
   Session run() {
-    session_.original = incumbent_ = options_.start;
+    session_.original = session_.result = incumbent_ = options_.start;
     measure_original();
-    if (options_.search == Search::staged)
-      for (const Stage& stage : stages_) run_stage(stage);
+    if (options_.search == Search::staged) run_stages();
     else screen_space();
     last_round();
     session_.seconds = elapsed();
@@ -126,13 +129,22 @@ class Tuner {
     }
   }
 
+  void prepare(const std::vector<Candidate>& candidates) {
+    if (!subject_.prepare || candidates.empty() || out_of_time()) return;
+    show(fmt::format("compiling {}", candidates.size()));
+    std::vector<Parameters> all;
+    for (const Candidate& candidate : candidates) all.push_back(candidate.parameters);
+    subject_.prepare(all);
+  }
+
   // Rounds of the reference and all candidates that are not decided, forwards and backwards by turns, until all are or time is up.
   // False: time was up.
   bool compare(const Parameters& reference, std::vector<Candidate>& all, int most_rounds) {
+    prepare(all);
     std::vector<Candidate*> active;
     for (Candidate& candidate : all)
       if (!out_of_time() && admit(candidate)) active.push_back(&candidate);
-      else if (candidate.reason.empty()) candidate.reason = "not tried: " + why_ended();
+      else if (candidate.reason.empty()) candidate.reason = "not tried: " + why_ended(), session_.cut = true;
     Candidate base = untried(reference);
     for (int round = 1; round <= most_rounds && !active.empty() && !out_of_time(); ++round) {
       show(fmt::format("{} candidates, round {}", active.size(), round));
@@ -143,8 +155,10 @@ class Tuner {
         if (!time(*candidate)) std::erase(active, candidate);
       if (base.decision == Decision::failed) throw std::runtime_error(base.reason);
       for (Candidate* candidate : active) candidate->gains.push_back(std::log(base.times.back() / candidate->times.back()));
-      std::erase_if(active, [&](Candidate* candidate) { return decided(*candidate); });
+      session_.judged += static_cast<int>(std::erase_if(active, [&](Candidate* candidate) { return decided(*candidate); }));
     }
+    if (out_of_time() && !active.empty()) session_.cut = true;
+    else session_.judged += static_cast<int>(active.size());
     for (Candidate* candidate : active) {
       candidate->reason = candidate->gains.empty()          ? "not timed: " + why_ended()
                           : most_rounds <= kScreeningRounds ? "screened"
@@ -228,6 +242,7 @@ class Tuner {
       if (found.size() + 1 < kMostCandidates && tried.insert(subject_.plan(parameters)).second) found.push_back(untried(parameters));
     };
     add(session_.original);
+    if (options_.planner) add({});
     for (const std::ptrdiff_t step : {1, -1, 2, -2}) {
       for (const Parameter& parameter : stage.parameters) {
         const auto& values = parameter.values;
@@ -241,11 +256,21 @@ class Tuner {
     return found;
   }
 
+  void run_stages() {
+    for (int cycle = 1; cycle <= kCycles; ++cycle) {
+      const double before = incumbent_gain_;
+      for (const Stage& stage : stages_) run_stage(stage);
+      const bool used_up = out_of_time() || session_.evaluations >= options_.evaluations;
+      if (used_up || incumbent_gain_ - before <= kCycleGain) return;
+    }
+  }
+
   void run_stage(const Stage& stage) {
     StageReport report{stage.name, {}, std::nullopt, {}};
     time_limit_ = kStagesPart * options_.seconds;
     if (out_of_time() || session_.evaluations >= options_.evaluations) {
       report.skipped = out_of_time() ? why_ended() : "all evaluations were used";
+      session_.cut = true;
       session_.stages.push_back(std::move(report));
       return;
     }
@@ -269,9 +294,11 @@ class Tuner {
     session_.stages.push_back(std::move(report));
   }
 
-  void limit(std::vector<Candidate>& candidates) const {
+  void limit(std::vector<Candidate>& candidates) {
     const auto left = static_cast<std::size_t>(std::max(0, options_.evaluations - session_.evaluations));
-    if (candidates.size() > left) candidates.resize(left);
+    if (candidates.size() <= left) return;
+    candidates.resize(left);
+    session_.cut = true;
   }
 
   void remember(const Candidate& candidate) {
@@ -307,10 +334,16 @@ class Tuner {
     return parameters;
   }
 
-  std::vector<std::uint64_t> numbers() const {
+  std::uint64_t space_size() const {
+    if (!options_.space.empty()) return options_.space.size();
     std::uint64_t size = 1;
     for (const Stage& stage : stages_)
       for (const Parameter& parameter : stage.parameters) size = std::min<std::uint64_t>(kMostSpace, size * parameter.values.size());
+    return size;
+  }
+
+  std::vector<std::uint64_t> numbers() const {
+    const std::uint64_t size = space_size();
     std::vector<std::uint64_t> all(size);
     for (std::uint64_t i = 0; i < size; ++i) all[i] = i;
     std::mt19937_64 random(options_.seed);
@@ -319,28 +352,38 @@ class Tuner {
     return all;
   }
 
+  // What a search tries: all that differ in what runs, in its order.
+  std::vector<Candidate> space() const {
+    std::set<std::string> seen = {subject_.plan(session_.original)};
+    std::vector<Candidate> all;
+    const auto full = [&] { return session_.evaluations + all.size() >= static_cast<std::size_t>(options_.evaluations); };
+    const auto add = [&](const Parameters& parameters) {
+      if (!full() && seen.insert(subject_.plan(parameters)).second) all.push_back(untried(parameters));
+    };
+    if (options_.planner) add({});
+    for (const std::uint64_t number : numbers()) {
+      if (full()) break;
+      add(options_.space.empty() ? configuration(number) : options_.space[number]);
+    }
+    return all;
+  }
+
   // All configurations, a few at a time, meet the original in three rounds each; the best few go to the last round.
   void screen_space() {
-    StageReport report{name(options_.search), {}, std::nullopt, {}};
+    StageReport report{name(options_.search), {}, std::nullopt, space()};
     time_limit_ = kStagesPart * options_.seconds;
-    std::set<std::string> tried = {subject_.plan(session_.original)};
-    std::vector<Candidate> group;
-    const auto screen = [&] {
-      limit(group);
+    auto& all = report.candidates;
+    for (std::size_t at = 0; at < all.size(); at += kScreened) {
+      const auto from = [&](std::size_t count) {
+        const auto first = all.begin() + static_cast<std::ptrdiff_t>(at);
+        return std::vector(first, first + static_cast<std::ptrdiff_t>(std::min(count, all.size() - at)));
+      };
+      if (at % kPrepared == 0) prepare(from(kPrepared));
+      std::vector<Candidate> group = from(kScreened);
       compare(session_.original, group, kScreeningRounds);
-      for (Candidate& candidate : group) {
-        remember(candidate);
-        report.candidates.push_back(std::move(candidate));
-      }
-      group.clear();
-    };
-    for (const std::uint64_t number : numbers()) {
-      if (out_of_time() || session_.evaluations >= options_.evaluations) break;
-      const Parameters parameters = configuration(number);
-      if (tried.insert(subject_.plan(parameters)).second) group.push_back(untried(parameters));
-      if (group.size() == kScreened) screen();
+      for (const Candidate& candidate : group) remember(candidate);
+      std::move(group.begin(), group.end(), all.begin() + static_cast<std::ptrdiff_t>(at));
     }
-    if (!group.empty()) screen();
     small_gains_.clear();  // whole configurations, not steps that could be added up
     session_.stages.push_back(std::move(report));
   }
@@ -369,7 +412,7 @@ class Tuner {
     std::stable_sort(standings_.begin(), standings_.end(), [](const Standing& a, const Standing& b) { return a.gain > b.gain; });
     std::size_t few = 0;
     for (const Standing& standing : standings_) {
-      if (standing.gain <= 0 || few++ == kBestFew) break;
+      if (standing.gain <= 0 || few++ == (options_.search == Search::staged ? kBestFew : kBestScreened)) break;
       add(standing.parameters);
     }
     return found;

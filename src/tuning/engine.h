@@ -19,6 +19,9 @@ struct Subject {
   std::function<std::string(const Parameters&)> plan;   // what the parameters come to; those that come to the same are tried once
   std::function<std::string(const Parameters&)> check;  // "" if the result's bits are right, else what is wrong
   std::function<double(const Parameters&)> measure_ms;  // one timing, with a cold cache
+
+  // Null, or what makes the checks and timings of all these quick: it compiles them, together. A failure is left to the check.
+  std::function<void(const std::vector<Parameters>&)> prepare = nullptr;
 };
 
 struct Parameter {
@@ -69,7 +72,11 @@ struct Options {
   double seconds = 60;
   int evaluations = 1000;  // configurations to try at most
   Parameters start;        // the original
+  bool planner = true;     // its own choice is among the candidates of every stage and search
   std::uint64_t seed = 1;  // of the random search
+
+  // What the exhaustive and the random search try; empty: every combination of the stages' values.
+  std::vector<Parameters> space;
 
   std::function<double()> clock;  // seconds; null: the steady clock
   std::function<bool()> stop;     // asked before every timing; what is proven by then stays
@@ -83,6 +90,11 @@ struct Session {
   double seconds = 0;
   int evaluations = 0;
   std::string stopped;  // why it ended early; "" if it did not
+  int judged = 0;       // candidates that were timed often enough for a decision
+  bool cut = false;     // something was left out because the time or the evaluations were used up, or because it was stopped
+
+  // Is the result more than what it began with for lack of anything else?
+  bool proven() const { return judged > 0 || !cut; }
 };
 
 // Throws std::runtime_error if the original itself fails or has wrong bits.

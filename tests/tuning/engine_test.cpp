@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 #include <random>
+#include <set>
 #include <stdexcept>
 
 #include <nlohmann/json.hpp>
@@ -88,7 +89,7 @@ TEST(Engine, FindsTheFastestStepByStep) {
   EXPECT_NEAR(session.ratio, 10.0 / 18, 1e-9);
   EXPECT_EQ(session.original_ms, 18);
   EXPECT_EQ(session.result_ms, 10);
-  ASSERT_EQ(session.stages.size(), 5u) << "four stages and the last round";
+  ASSERT_EQ(session.stages.size(), 9u) << "four stages, once more for so great a gain, and the last round";
   EXPECT_EQ(session.stages.back().name, "last round");
   EXPECT_EQ(session.stages[1].metrics.at("rate"), 0.5);
 }
@@ -211,10 +212,57 @@ TEST(Engine, StartsWhereItIsTold) {
   machine.ms = [](const Parameters& p) { return 10 + std::abs(std::log2(static_cast<double>(get(p, "tile", 8)) / 16)); };
   Options options = machine.options();
   options.start = {{"tile", 128}, {"threads", 1}};
+  options.planner = false;
   const Session session = tune(machine.subject(), four_stages(), options);
   EXPECT_EQ(session.original, options.start);
   EXPECT_EQ(session.original_ms, 13);
   EXPECT_EQ(session.result, (Parameters{{"tile", 16}, {"threads", 1}}));
+}
+
+TEST(Engine, ReachesThePlannersChoiceFromAnyStart) {
+  Machine machine;
+  machine.ms = [](const Parameters& p) { return p.empty() ? 5.0 : 10.0; };
+  Options options = machine.options();
+  options.start = {{"tile", 128}, {"threads", 1}, {"depth", 4}};
+  EXPECT_TRUE(tune(machine.subject(), four_stages(), options).result.empty());
+  options.planner = false;
+  EXPECT_EQ(tune(machine.subject(), four_stages(), options).result, options.start);
+}
+
+// Many threads are good with great tiles only, and those come in a later stage.
+TEST(Engine, GoesThroughTheStagesAgainAfterAGreatGain) {
+  Machine machine;
+  machine.ms = [](const Parameters& p) {
+    const double tiled = get(p, "tile", 8) == 128 ? 10 : 20;
+    return get(p, "threads", 2) == 4 ? (get(p, "tile", 8) == 128 ? 0.5 : 2) * tiled : tiled;
+  };
+  auto stages = four_stages();
+  stages[1].parameters = {{"tile", {8, 128}, 8}};
+  const Session session = tune(machine.subject(), stages, machine.options());
+  EXPECT_EQ(session.result, (Parameters{{"tile", 128}, {"threads", 4}}));
+  EXPECT_EQ(session.stages.size(), 13u) << "three times four stages, and the last round";
+}
+
+// ---- Preparation ----
+
+TEST(Engine, CandidatesArePreparedTogetherBeforeTheyAreChecked) {
+  for (const Search search : {Search::staged, Search::exhaustive}) {
+    Machine machine;
+    std::set<std::string> prepared;
+    std::size_t most = 0;
+    machine.check = [&](const Parameters& p) { return p.empty() || prepared.count(text_of(p)) ? "" : "not prepared: " + text_of(p); };
+    Subject subject = machine.subject();
+    subject.prepare = [&](const std::vector<Parameters>& all) {
+      for (const Parameters& p : all) prepared.insert(text_of(p));
+      most = std::max(most, all.size());
+    };
+    Options options = machine.options();
+    options.search = search;
+    const Session session = tune(subject, four_stages(), options);
+    for (const StageReport& stage : session.stages)
+      for (const Candidate& candidate : stage.candidates) EXPECT_NE(candidate.decision, Decision::wrong_bits) << candidate.reason;
+    EXPECT_GT(most, search == Search::staged ? 1u : 8u) << name(search);
+  }
 }
 
 // ---- Budgets ----
@@ -271,6 +319,33 @@ TEST(Engine, ExhaustiveAndRandomSearchSeeAllOfASmallSpace) {
     EXPECT_NEAR(session.ratio, 0.5, 1e-9);
     EXPECT_EQ(session.stages.front().candidates.size(), 3u * 6 * 4 * 4 - 1);
   }
+}
+
+TEST(Engine, TriesTheSpaceThatItIsGiven) {
+  Machine machine;
+  machine.ms = [](const Parameters& p) { return get(p, "tile", 8) == 999 ? 5.0 : 10.0; };
+  Options options = machine.options();
+  options.search = Search::exhaustive;
+  options.space = {{}, {{"tile", 999}}, {{"tile", 7}, {"warps", 3}}, {{"tile", 7}, {"warps", 3}}};
+  const Session session = tune(machine.subject(), four_stages(), options);
+  EXPECT_EQ(session.result, (Parameters{{"tile", 999}}));
+  EXPECT_EQ(session.stages.front().candidates.size(), 2u) << "neither the original nor anything twice";
+  for (const Candidate& candidate : session.stages.front().candidates) EXPECT_GT(candidate.ms(), 0);
+}
+
+TEST(Engine, NothingIsProvenBeforeAnythingWasTried) {
+  Machine machine;
+  Options options = machine.options();
+  options.evaluations = 1;
+  EXPECT_FALSE(tune(machine.subject(), four_stages(), options).proven());
+  options.evaluations = 2;
+  EXPECT_TRUE(tune(machine.subject(), four_stages(), options).proven());
+  options.seconds = 0;
+  EXPECT_FALSE(tune(machine.subject(), four_stages(), options).proven());
+  auto stages = four_stages();
+  for (Stage& stage : stages) stage.look = [](const Parameters&, double) { return Look{{}, "nothing is left to gain"}; };
+  options.seconds = 60;
+  EXPECT_TRUE(tune(machine.subject(), stages, options).proven()) << "each stage had its reason";
 }
 
 TEST(Engine, RandomSearchIsRepeatable) {
