@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 import numpy as np
+from torch_calls import eager_call
 
 try:
     import torch
@@ -140,32 +141,7 @@ def numpy_call(case, arrays):
 
 
 def torch_call(case, arrays):
-    """One call of PyTorch, written as its users write it: reverse is flip, scan, flip."""
-    x, y, mask = (None if a is None else torch.from_numpy(a) for a in arrays)
-    axis = case["axis"]
-    if case["op"] not in ("sum", "prod"):
-        return None  # cummax and cummin also return indices
-    scan = torch.cumsum if case["op"] == "sum" else torch.cumprod
-    product = torch.empty_like(x) if mask is not None else None
-    first = 1 if case["op"] == "prod" else 0
-
-    def call():
-        source, target = x, y
-        if mask is not None:
-            source = torch.mul(x, mask, out=product)
-        if case["reverse"]:
-            source = source.flip(axis)
-        if case["kind"] != "inclusive":
-            target.narrow(axis, 0, 1).fill_(first)
-            target = target.narrow(axis, 1, target.shape[axis] - 1)
-        if case["kind"] == "exclusive":
-            source = source.narrow(axis, 0, source.shape[axis] - 1)
-        if case["reverse"]:
-            target.copy_(scan(source, axis, dtype=y.dtype).flip(axis))
-        else:
-            scan(source, axis, dtype=y.dtype, out=target)
-
-    return call
+    return eager_call(torch, case, *(None if a is None else torch.from_numpy(a) for a in arrays))
 
 
 # --- Measuring ------------------------------------------------------------------------------------------------------------------

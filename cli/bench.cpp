@@ -1,18 +1,18 @@
-// cumulus bench: named cases, each measured beside copies of the same bytes and beside its C++ peers in the same rounds.
-#include <fmt/chrono.h>
+// cumulus bench: named cases, each measured beside copies of the same bytes and beside its C++ peers in the same rounds; on a GPU:
+// bench_cuda.
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
-#include <fstream>
 #include <memory>
 
 #include "bench_arrays.h"
 #include "bench_cases.h"
+#include "bench_cuda.h"
 #include "bench_measure.h"
 #include "bench_peers.h"
+#include "bench_results.h"
 #include "commands.h"
 #include "cpu/copy.h"
 #include "cpu/cpu_info.h"
@@ -31,22 +31,17 @@ constexpr const char* kExamples =
   cumulus bench --case 'workload/*' --threads 1,2 --pin   with one and two threads, bound to cores
   cumulus bench --quick --no-peers                        a first impression
   cumulus bench --json results.json                       everything, with commit, machine and date
+  cumulus bench --cuda 0 --case 'workload/*'              on a GPU; --list --cuda 0 shows its cases
+  cumulus bench --cuda 0 --first-calls                    what a first call takes
 
 Every case is measured in interleaved rounds: the scan, memcpy on one thread, the best copy on as many threads as the scan,
 then the peers; medians. Copies move as many bytes as the scan, so a ratio of 1 means as fast as a copy. The best copy is the
 one that writes past the cache or, where everything fits into the last-level cache, the fastest of all. 'spread' is the
-90th percentile less the 10th, over the median. Bytes are those that any implementation must read and write.)";
+90th percentile less the 10th, over the median. Bytes are those that any implementation must read and write.
 
-struct BenchOptions {
-  std::vector<std::string> globs;
-  std::vector<int> threads;
-  int rounds = 15;
-  double seconds = 0.5;
-  std::int64_t max_mib = 0;
-  bool list = false, quick = false, peers = true, pin = false;
-  std::string json, commit;
-  bool want_json = false;
-};
+On a GPU: CUDA events around one call after the L2 cache was flushed, and the same call as a node of a graph; beside the driver's copy
+and plain kernels. Calls that move at most a quarter of the L2 cache are measured with their data in it, beside an empty kernel, with
+the host's time for a call. Bits are compared with the CPU's. PyTorch, CUB and CuPy are measured by bench/gpu_peers.py.)";
 
 struct Machine {
   cpu::CpuInfo cpu;
@@ -60,13 +55,6 @@ struct Result {
   double memcpy_us, copy_us;
   std::vector<std::pair<std::string, double>> copies, peers;  // name, median in us
 };
-
-Json describe(const BenchCase& c) {
-  return {{"case", c.name},           {"op", name(c.op)},         {"kind", kKindName[static_cast<int>(c.kind)]},
-          {"dtype", name(c.in)},      {"out_dtype", name(c.out)}, {"shape", c.shape},
-          {"axis", c.axis},           {"reverse", c.reverse},     {"mask", name(c.mask)},
-          {"layout", name(c.layout)}, {"bytes", c.bytes()}};
-}
 
 // --- Measuring ------------------------------------------------------------------------------------------------------------------
 
@@ -132,15 +120,9 @@ Json to_json(const BenchCase& c, const Result& r, const BenchOptions& options, c
   json["ratio_copy"] = r.copy_us / r.scan.median_us;
   json["copies"] = medians(r.copies);
   json["peers"] = medians(r.peers);
-  json["commit"] = options.commit;
   json["machine"] = {{"cpu", machine.model}, {"cores", machine.cpu.cores}, {"l2", machine.cpu.l2}, {"l3", machine.cpu.l3}};
-  json["date"] = fmt::format("{:%Y-%m-%dT%H:%MZ}", fmt::gmtime(std::time(nullptr)));
-  json["version"] = cumulus_version();
+  stamp(json, options);
   return json;
-}
-
-std::string time_text(double us) {
-  return us < 10 ? fmt::format("{:.0f} ns", us * 1e3) : us < 10'000 ? fmt::format("{:.1f} us", us) : fmt::format("{:.2f} ms", us / 1e3);
 }
 
 std::string best_peer_text(const Result& r) {
@@ -161,13 +143,6 @@ void print_line(const BenchCase& c, const Result& r, int threads) {
   std::fflush(stdout);
 }
 
-void write_json(const Json& json, const std::string& path) {
-  if (path == "-") return print_json(json);
-  std::ofstream file(path);
-  file << json.dump(2) << '\n';
-  if (!file.flush()) throw CliError(kExitIo, fmt::format("cannot write {}", path));
-}
-
 void list(const std::vector<BenchCase>& cases, const BenchOptions& options) {
   Json json = Json::array();
   Table table({"case", "op", "kind", "shape", "axis", "dtype", "bytes"});
@@ -176,68 +151,66 @@ void list(const std::vector<BenchCase>& cases, const BenchOptions& options) {
     table.add({c.name, name(c.op), kKindName[static_cast<int>(c.kind)], shape_text(c.shape), std::to_string(c.axis),
                c.in == c.out ? name(c.in) : fmt::format("{} to {}", name(c.in), name(c.out)), bytes_text(c.bytes())});
   }
-  if (options.want_json) write_json(json, options.json);
+  if (options.want_json) write_results(json, options);
   else print(table.text());
 }
 
 // --- The command ----------------------------------------------------------------------------------------------------------------
 
-// Cases that fit into --max-mib and into memory; says which do not.
-std::vector<BenchCase> that_fit(std::vector<BenchCase> cases, const BenchOptions& options) {
-  const std::int64_t memory = memory_available();
-  std::erase_if(cases, [&](const BenchCase& c) {
-    if (options.max_mib > 0 && c.bytes() > options.max_mib << 20) return true;
-    const std::int64_t needed = BenchArrays::bytes_needed(c);
-    if (memory == 0 || needed < memory - memory / 8) return false;
-    fmt::print(stderr, "cumulus: {} is left out: it needs {} of memory, {} are available\n", c.name, bytes_text(needed),
-               bytes_text(memory));
-    return true;
-  });
-  return cases;
-}
-
-void bench(BenchOptions options) {
-  std::vector<BenchCase> cases = select_cases(options.globs);
-  if (options.list) return list(cases, options);
+void bench_cpu(BenchOptions options) {
   const Machine machine{cpu::cpu_info(), cpu::model_name()};  // before pinning, which narrows this thread's mask
-  if (options.quick) options.rounds = 3, options.seconds = 0;
   if (options.threads.empty()) options.threads = {machine.cpu.cores};
   if (options.pin) pin_threads(*std::max_element(options.threads.begin(), options.threads.end()));
-  cases = that_fit(std::move(cases), options);
+  const std::vector<BenchCase> cases = that_fit(select_cases(bench_cases(), options.globs), options, BenchArrays::bytes_needed);
 
-  const bool table = !options.want_json || options.json != "-";
   Progress progress("bench", static_cast<std::int64_t>(cases.size() * options.threads.size()));
   Json results = Json::array();
-  if (table) print_header();
+  if (options.table()) print_header();
   for (const BenchCase& c : cases) {
     for (const int threads : options.threads) {
-      if (!table) progress.label(c.name);
+      if (!options.table()) progress.label(c.name);
       const Result result = measure_case(c, options, machine, threads);
       results.push_back(to_json(c, result, options, machine, threads));
-      if (table) print_line(c, result, threads);
+      if (options.table()) print_line(c, result, threads);
       else progress.advance(1);
     }
   }
-  if (options.want_json) write_json(results, options.json);
+  write_results(results, options);
+}
+
+// False: a check failed.
+bool bench(BenchOptions options) {
+  if (options.list) {
+    list(select_cases(options.cuda >= 0 ? cuda_bench_cases() : bench_cases(), options.globs), options);
+    return true;
+  }
+  if (options.quick) options.rounds = 3, options.seconds = 0;
+  if (options.cuda >= 0) return bench_cuda(options);
+  bench_cpu(std::move(options));
+  return true;
 }
 
 }  // namespace
 
-void add_bench(CLI::App& app, int&) {
-  auto* command = app.add_subcommand("bench", "Measure named cases beside copies and C++ peers");
+void add_bench(CLI::App& app, int& exit_code) {
+  auto* command = app.add_subcommand("bench", "Measure named cases beside copies and peers, on the CPU or a GPU");
   const auto options = std::make_shared<BenchOptions>();
   command->add_option("--case", options->globs, "Cases whose name matches (repeatable; default: all)")
       ->type_name("GLOB")
       ->expected(1)
       ->take_all();
   command->add_flag("--list", options->list, "List the cases, measure nothing");
+  auto* cuda = command->add_option("--cuda", options->cuda, "Measure the cases for GPUs on this CUDA device")
+                   ->type_name("DEVICE")
+                   ->check(CLI::NonNegativeNumber);
   command
       ->add_option("--threads", options->threads, "Threads of scans, copies and peers; several are measured in turn (default: all cores)")
       ->type_name("N")
       ->delimiter(',')
       ->expected(1)
       ->take_all()
-      ->check(CLI::Range(1, 65536));
+      ->check(CLI::Range(1, 65536))
+      ->excludes(cuda);
   command->add_option("--rounds", options->rounds, "Rounds at least (default 15)")->type_name("N")->check(CLI::Range(1, 1000));
   command->add_option("--min-time", options->seconds, "Seconds at least per case (default 0.5)")
       ->type_name("S")
@@ -245,16 +218,21 @@ void add_bench(CLI::App& app, int&) {
   command->add_option("--max-mib", options->max_mib, "Leave out cases that move more MiB")->type_name("MIB")->check(CLI::Range(1, 1 << 30));
   command->add_flag("--quick", options->quick, "Three rounds: a first impression");
   command->add_flag("--peers,!--no-peers", options->peers, "Measure C++ peers too (default)");
-  command->add_flag("--pin", options->pin, "Bind the calling thread and all workers to cores");
-  command->add_option("--commit", options->commit, "Commit to name in the JSON")->type_name("HASH");
+  command->add_flag("--pin", options->pin, "Bind the calling thread and all workers to cores")->excludes(cuda);
+  command->add_flag("!--no-check", options->check, "With --cuda: do not compare bits with the CPU's")->needs(cuda);
+  command
+      ->add_flag("--first-calls", options->first_calls, "With --cuda: what a process's first call takes, compiled and from the disk cache")
+      ->needs(cuda);
+  command->add_flag("--one-first-call", options->one_first_call)->needs(cuda)->group("");  // a child of --first-calls
+  command->add_option("--commit", options->commit, "Commit to name in the JSON")->type_name("HASH")->envname("CUMULUS_COMMIT");
   auto* json = command->add_option("--json", options->json, "Write results as JSON to FILE, or to stdout instead of the table")
                    ->type_name("[FILE|-]")
                    ->expected(0, 1);
   set_examples(*command, kExamples);
-  command->callback([options, json] {
+  command->callback([options, json, &exit_code] {
     options->want_json = json->count() > 0;
     if (options->json.empty()) options->json = "-";
-    bench(*options);
+    if (!bench(*options)) exit_code = kExitMismatch;
   });
 }
 

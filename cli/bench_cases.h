@@ -23,6 +23,11 @@ struct BenchCase {
   MaskUse mask = MaskUse::none;
   InputLayout layout = InputLayout::contiguous;
 
+  // On a GPU:
+  int capability = 0;   // planned as for this compute capability; 0: the GPU's own
+  double to_reach = 0;  // of the speed of a copy, or of a plain kernel that reads and writes the same; 0: nothing is said
+  double to_reach_us = 0;
+
   std::int64_t count() const;  // elements of the input
   std::vector<std::int64_t> out_shape() const;
   std::int64_t in_bytes() const;  // of one input (the recurrence has two)
@@ -32,9 +37,10 @@ struct BenchCase {
 };
 
 const std::vector<BenchCase>& bench_cases();
+const std::vector<BenchCase>& cuda_bench_cases();  // for GPUs: contiguous tensors
 
-// The cases whose names match one of the globs, all where there is none. Throws CliError for a glob without a match.
-std::vector<BenchCase> select_cases(const std::vector<std::string>& globs);
+// Those of `cases` whose names match one of the globs, all where there is none. Throws CliError for a glob without a match.
+std::vector<BenchCase> select_cases(const std::vector<BenchCase>& cases, const std::vector<std::string>& globs);
 
 const char* name(MaskUse mask);
 const char* name(InputLayout layout);

@@ -1,10 +1,12 @@
-// cumulus device: the machine as the library sees it, with measured copy rates; GPUs, those that are here and those that are known by name.
+// cumulus device: the machine as the library sees it, with measured rates; GPUs, those that are here and those that are known by name.
 #include <fmt/core.h>
 
 #include <memory>
 
 #include "commands.h"
 #include "cpu/cpu_info.h"
+#include "cuda/bench_device.h"
+#include "error.h"
 #include "gpu_models.h"
 #include "machine.h"
 #include "output.h"
@@ -14,7 +16,7 @@ namespace cumulus::cli {
 namespace {
 
 constexpr const char* kExamples =
-    R"(  cumulus device                     cores, caches, SIMD target, memory, copy rates
+    R"(  cumulus device                     cores, caches, SIMD target, memory, copy rates; GPUs and the rates that they reach
   cumulus device --json              the same for a program
   cumulus device --no-measure        without the copies: instantly
   cumulus device --list              GPU models that a plan can be made for, with the source of their figures
@@ -22,7 +24,8 @@ constexpr const char* kExamples =
   cumulus device --preset l4 --json > mine.json      ... as a file to edit and give to --presets
 
 A scan can be no faster than a copy of the same bytes. memcpy is the C library's; streaming writes past the cache and is the
-faster one for arrays that do not fit into it. Rates count bytes read and written, medians of interleaved rounds.)";
+faster one for arrays that do not fit into it. Rates count bytes read and written, medians of interleaved rounds. On a GPU: the driver's
+copy and memset, and a kernel that sums, of 1 GiB or a quarter of the free memory.)";
 
 struct DeviceOptions {
   int mib = 256, rounds = 7, threads = 0;
@@ -57,13 +60,50 @@ void show_model(const GpuModels& models, const std::string& name, bool json) {
   print(spec_table(model->key, model->device));
 }
 
+// The rates of every GPU here, or why one has none.
+std::vector<cuda::GpuCeilings> measure_gpus(const RunningGpus& gpus) {
+  std::vector<cuda::GpuCeilings> measured(gpus.devices.size());
+  for (std::size_t i = 0; i < measured.size(); ++i) {
+    try {
+      measured[i] = cuda::measure_ceilings(static_cast<int>(i));
+    } catch (const Failure& failure) {
+      measured[i].problem = failure.message;
+    }
+  }
+  return measured;
+}
+
+Json rates_json(const cuda::GpuCeilings& gpu) {
+  const auto gbps = [](double rate) { return rate > 0 ? Json(rate / 1e9) : Json(); };
+  return {{"bytes", gpu.bytes},
+          {"copy_gbps", gbps(gpu.copy)},
+          {"read_gbps", gbps(gpu.read)},
+          {"write_gbps", gbps(gpu.write)},
+          {"problem", gpu.problem}};
+}
+
+std::string rates_text(const cuda::GpuCeilings& gpu, const cuda::DeviceInfo& device) {
+  Table table({"measured", "GB/s", "of the data sheet"});
+  const auto part = [&](double rate) {
+    return device.bandwidth > 0 ? fmt::format("{:.3f}", rate / static_cast<double>(device.bandwidth)) : "";
+  };
+  for (const auto& [name, rate] : {std::pair{"copy", gpu.copy}, {"read", gpu.read}, {"write", gpu.write}})
+    if (rate > 0) table.add({name, fmt::format("{:.0f}", rate / 1e9), part(rate)});
+  const std::string text = gpu.bytes > 0 ? fmt::format("\nArrays of {}:\n{}", bytes_text(gpu.bytes), table.text()) : "";
+  return gpu.problem.empty() ? text : text + fmt::format("\nNot measured: {}\n", gpu.problem);
+}
+
 void show_machine(const DeviceOptions& options) {
   const cpu::CpuInfo cpu = cpu::cpu_info();
   const int affinity = cpu::affinity_cores(), quota = cpu::quota_cores();
   const int threads = options.threads > 0 ? options.threads : cpu.cores;
   const RunningGpus gpus = running_gpus();
   std::vector<CopyRate> rates;
-  if (!options.no_measure) rates = measure_copies(static_cast<std::int64_t>(options.mib) << 20, threads, options.pin, options.rounds);
+  std::vector<cuda::GpuCeilings> gpu_rates;
+  if (!options.no_measure) {
+    rates = measure_copies(static_cast<std::int64_t>(options.mib) << 20, threads, options.pin, options.rounds);
+    gpu_rates = measure_gpus(gpus);
+  }
 
   if (options.json) {
     Json json = {
@@ -80,7 +120,10 @@ void show_machine(const DeviceOptions& options) {
     json["copy"] = Json::array();
     for (const CopyRate& rate : rates) json["copy"].push_back({{"name", rate.name}, {"threads", rate.threads}, {"gbps", rate.gbps}});
     json["gpus"] = Json::array();
-    for (const cuda::DeviceInfo& gpu : gpus.devices) json["gpus"].push_back(spec_json(gpu, "the CUDA driver"));
+    for (std::size_t i = 0; i < gpus.devices.size(); ++i) {
+      json["gpus"].push_back(spec_json(gpus.devices[i], "the CUDA driver"));
+      json["gpus"].back()["measured"] = options.no_measure ? Json(nullptr) : rates_json(gpu_rates[i]);
+    }
     return print_json(json);
   }
   print(text_list({{"processor", cpu::model_name()},
@@ -95,7 +138,10 @@ void show_machine(const DeviceOptions& options) {
     print(fmt::format("\nCopies of {} MiB:\n{}", options.mib, table.text()));
   }
   if (gpus.devices.empty()) print(fmt::format("\nNo GPU: {}\n", gpus.why_none));
-  for (const cuda::DeviceInfo& gpu : gpus.devices) print("\n" + spec_table(gpu.name, gpu));
+  for (std::size_t i = 0; i < gpus.devices.size(); ++i) {
+    const cuda::DeviceInfo& gpu = gpus.devices[i];
+    print("\n" + spec_table(gpu.name, gpu) + (options.no_measure ? "" : rates_text(gpu_rates[i], gpu)));
+  }
 }
 
 void device(const DeviceOptions& options) {

@@ -8,3 +8,5 @@ foreach(path IN LISTS kernel_files ITEMS ${CMAKE_CURRENT_SOURCE_DIR}/src/cuda/ar
   list(APPEND kernel_sources "${name}=${path}")
 endforeach()
 embed_files(cumulus_objects cumulus::cuda cuda/kernel_sources.h kernel_sources ${kernel_sources})
+embed_files(cumulus_objects cumulus::cuda cuda/yardstick_sources.h yardstick_sources
+            yardsticks.cuh=${CMAKE_CURRENT_SOURCE_DIR}/src/cuda/yardsticks.cuh)
