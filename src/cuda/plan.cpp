@@ -168,6 +168,7 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   else if (narrow && most == 32) plan.warps = 4;
   else if (element_bytes(p) == 8 && plan.aligned && p.in_dtype == p.out_dtype && !p.masked()) plan.warps = 2, plan.segments = 16;
   else if (needed <= 128) plan.segments = std::min(16, most);
+  else if (p.masked() && plan.aligned && most == 16) plan.warps = 4;  // of 294 tunings on an H200 the fastest, by 1.5 %
   else if (needed <= 160 && most == 32) plan.warps = 4;  // five warps would leave a partition of an SM to two, the others to one
   else if (needed <= 320 && most == 32) plan.warps = static_cast<int>(divide_up(needed, 32));
   plan.warps = std::min(plan.warps, element_bytes(p) > 8 ? 8 : 16);
