@@ -387,8 +387,8 @@ Layout choose(const Problem& p, const DeviceInfo& device, const Plan& plan) {
   if (p.n_out <= capacity) return Layout::rows;
   // Eight bytes: several blocks of an SM walk, while there are rows for them.
   if (element_bytes(p) == 8 && plan.aligned && p.rows >= 16 * device.sms) return Layout::rows;
-  const bool few = p.rows < device.sms;
-  return few || p.n_out > (element_bytes(p) <= 4 ? 4 : 2) * capacity ? Layout::split_rows : Layout::rows;
+  const bool few = p.rows < device.sms, many = p.rows >= 16 * device.sms;
+  return few || p.n_out > (element_bytes(p) > 4 ? 2 : many ? 8 : 4) * capacity ? Layout::split_rows : Layout::rows;
 }
 
 }  // namespace

@@ -523,6 +523,7 @@ struct SplitColumnsKernel {
     const int lane = group * 32 + static_cast<int>(lane_index());
     const Children node{word(totals, chunk, strip, 0, lane), static_cast<int>(min_of(segments - chunk * 32, 32)), is_active(strip, group)};
     u64* const to = word(prefixes, chunk, strip, 0, lane);
+    if (segments < 32) begin(strip, group, node.active);  // there is no node of level 3
     const auto put = [&](int step, const Element& prefix) { Letter::publish(to + step * kStepWords, tag, prefix); };
     // All totals at once, unless the tiles on their way may be too few for that: then each one as it comes.
     int patience = block_count() * kSlots >= 4 * kSteps ? kPatience : 0;
@@ -570,8 +571,11 @@ struct SplitColumnsKernel {
   }
   CUMULUS_DEVICE bool is_turn(u32 turn, const u32& now) const { return uniform_all(load_acquire_shared(&now) == turn); }
 
-  CUMULUS_DEVICE Wide begin_of(i64 strip, int group, bool active) const {
-    return start_of<S>(a, strips.offsets(strip, active ? strips.first_column(strip) + group * 32 + first_lane() : 0));
+  // R at a strip's start, told to all. Asked for once: the place may be that of the total, which comes when R is known everywhere.
+  CUMULUS_DEVICE Wide begin(i64 strip, int group, bool active) const {
+    const Wide v = start_of<S>(a, strips.offsets(strip, active ? strips.first_column(strip) + group * 32 + first_lane() : 0));
+    if (active && side() == 0) Letter::publish(word(chunk_starts, 0, strip, 0, group * 32 + first_lane()), tag, S::narrow(v));
+    return v;
   }
   // Where R behind a lane's child of step 0 goes: it is that at the next chunk's start.
   CUMULUS_DEVICE u64* next_words(i64 index, i64 strip, int lane) const {
@@ -582,7 +586,7 @@ struct SplitColumnsKernel {
   CUMULUS_DEVICE void scan_only_node(i64 strip, int group) {
     const int lane = group * 32 + static_cast<int>(lane_index());
     const Children node{word(chunk_totals, 0, strip, 0, lane), static_cast<int>(segments / 32), is_active(strip, group)};
-    const Wide start = begin_of(strip, group, node.active);
+    const Wide start = begin(strip, group, node.active);
     const bool has = has_before(0);
     u64* const to = next_words(0, strip, lane);
     walk<Wide>(node,
@@ -599,9 +603,9 @@ struct SplitColumnsKernel {
     while (!is_now()) pause();
     sync_warp();
     if (index == 0) {
-      const Wide begin = begin_of(strip, of_strip, active);
-      group.carry.begin(begin);
-      store_shared(group.start, begin);
+      const Wide first = begin(strip, of_strip, active);
+      group.carry.begin(first);
+      store_shared(group.start, first);
     }
     const Wide start = load_shared(group.start);
     const bool has = has_before(index);
@@ -653,7 +657,7 @@ struct SplitColumnsKernel {
     const int child = static_cast<int>(place.part) * kSide + side();
     const bool wanted = t.active && t.lane_rows_out > 0, whole = t.active && t.segment < segments, last = child == 31;
     const u64* const any = child_words(prefixes, place.node, place.strip, child);
-    const bool wants[3] = {wanted && place.node > 0, wanted && child > 0, whole};
+    const bool wants[3] = {wanted, wanted && child > 0, whole};
     const u64* const at[3] = {
         wants[0] ? child_words(chunk_starts, place.node >> 5, place.strip, static_cast<int>(place.node & 31)) : any,
         wants[1] ? child_words(prefixes, place.node, place.strip, child - 1) : any,
@@ -670,11 +674,6 @@ struct SplitColumnsKernel {
     const bool has = has_before(place.node);
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
-      if (place.node == 0) {
-        Offsets o = place.offsets;
-        o.initial += t.active ? (first_lane() * kColumns + c) * a.dim[strips.lane_dim].initial : 0;
-        v[0][c] = S::narrow(start_of<S>(a, o));
-      }
       store_shared(left(slot, kStart, c), select(child == 0, v[0][c], combine_start<S>(has, v[0][c], v[1][c])));
       store_shared(left(slot, kEnd, c), select(last, v[2][c], combine_start<S>(has, v[0][c], v[2][c])));
     }

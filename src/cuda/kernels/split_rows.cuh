@@ -224,10 +224,11 @@ struct SplitRowsKernel {
       sync_warp();  // what the last job read of others' totals has been read by all lanes
       if (lane == 0) store_release_shared(&control.current[scanner], static_cast<u32>(job));
 
+      // Before anything is posted: the place may be that of the total, which comes when all of the row's batches are.
+      const Wide begin = group == 0 ? start_of<S>(a, offsets_of(a, a.dims, row)) : S::identity();
       Element total{};
-      Wide base = S::identity();
-      bool ready = lane >= whole, based = false, posted = whole < 32;
-      if (group == 0 && place == 0) base = start_of<S>(a, offsets_of(a, a.dims, row)), based = true;
+      Wide base = begin;
+      bool ready = lane >= whole, based = group == 0 && place == 0, posted = whole < 32;
       u32 published = 0;
       while (published < wanted || !posted) {
         if (!ready) ready = Letter::read(total_words(row, batch * 32 + lane), tag, total);
@@ -239,7 +240,7 @@ struct SplitRowsKernel {
           post(job, prefix[0]);
           posted = true;
         }
-        if (!based) based = find_base(row, job, group, place, base);
+        if (!based) based = find_base(row, job, group, place, begin, base);
         const u32 can = known + 1 < wanted ? known + 1 : wanted;
         if (based && can > published) {
           const Wide before = shuffle(prefix[0], (lane + 31) & 31);
@@ -250,7 +251,7 @@ struct SplitRowsKernel {
           pause();
         }
       }
-      if (place == 31 && whole == 32) finish_group(row, job, group, full_groups, carry);
+      if (place == 31 && whole == 32) finish_group(row, job, group, full_groups, begin, carry);
     }
     sync_warp();
     if (lane == 0) store_release_shared(&control.current[scanner], 0xffffffffu);
@@ -271,7 +272,7 @@ struct SplitRowsKernel {
   }
 
   // R at the batch's start, from R at its group's start and the totals of the group's earlier batches. False: not all are known.
-  CUMULUS_DEVICE bool find_base(i64 row, i64 job, i64 group, u32 place, Wide& base) {
+  CUMULUS_DEVICE bool find_base(i64 row, i64 job, i64 group, u32 place, const Wide& begin, Wide& base) {
     const u32 lane = lane_index();
     const i64 first_job = job - place;
     const u32 slot = static_cast<u32>((first_job + lane) % kBatches);
@@ -284,14 +285,14 @@ struct SplitRowsKernel {
     Wide prefix[1] = {lane < place ? load_shared(&control.batch_total[slot]) : Wide{}};
     scan_lanes<S, 32>(prefix);
     const Wide before = shuffle(prefix[0], (place + 31) & 31);
-    const Wide start = group > 0 ? load_shared(&control.group_start[id % kGroups]) : start_of<S>(a, offsets_of(a, a.dims, row));
+    const Wide start = group > 0 ? load_shared(&control.group_start[id % kGroups]) : begin;
     base = place > 0 ? combine_start<S>(has_start() || group > 0, start, before) : start;
     return true;
   }
   CUMULUS_DEVICE i64 group_id(i64 row, i64 group) const { return row * (chunks_per_row / 1024 + 1) + group; }
 
   // The last batch of a whole group: its 32 batches are a node of level 4. Groups take their turns in the order of the sequence.
-  CUMULUS_DEVICE void finish_group(i64 row, i64 job, i64 group, i64 full_groups, const Carry<S>& carry) {
+  CUMULUS_DEVICE void finish_group(i64 row, i64 job, i64 group, i64 full_groups, const Wide& begin, const Carry<S>& carry) {
     const u32 lane = lane_index();
     const i64 turn = row * full_groups + group, first_job = job - 31;
     const u32 slot = static_cast<u32>((first_job + lane) % kBatches);
@@ -301,7 +302,7 @@ struct SplitRowsKernel {
     Wide prefix[1] = {load_shared(&control.batch_total[slot])};
     scan_lanes<S, 32>(prefix);
     if (lane == 31) {
-      if (group == 0) carry.begin(start_of<S>(a, offsets_of(a, a.dims, row)));
+      if (group == 0) carry.begin(begin);
       const i64 id = group_id(row, group) + 1;
       store_shared(&control.group_start[id % kGroups], carry.template advance<true>(group, 0, prefix[0]));
       store_release_shared(&control.group_flag[id % kGroups], static_cast<u32>(id) + 1);
