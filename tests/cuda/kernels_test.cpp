@@ -172,4 +172,27 @@ TEST(SplitRows, go_through_all_levels_with_one_resident_block) {
   }
 }
 
+// The initial value is read before the total may take its place, however late a warp comes to it. Lengths of one chunk and of several
+// batches; few rows or columns, so that their totals are there while others still begin.
+TEST(SplitKernels, a_total_may_take_its_initial_values_place) {
+  Random random(seed());
+  for (Layout layout : {Layout::split_rows, Layout::split_columns}) {
+    for (const Tuning& tuning : emulated::tunings(layout)) {
+      for (int round = 0; round < (full() ? 100 : 12); ++round) {
+        Case c;
+        const bool rows = layout == Layout::split_rows;
+        const std::int64_t length = rows ? 2 * 131072 + 4096 : random.pick(std::vector<std::int64_t>{600, 4096 + 600, 2 * 4096});
+        if (rows) c.shape = {1, length}, c.axis = 1;
+        else c.shape = {length, random.pick(tuning.columns == 2 ? Sizes{64, 12} : Sizes{48, 3})}, c.axis = 0;
+        c.first = First::kept, c.total = Total::is_initial;
+        c.seed = random.next() >> 1;
+        emulated::Run how;
+        how.seed = random.next();
+        EXPECT_TRUE(check(c, tuning, how));
+        if (HasFailure() || (rows && round >= (full() ? 10 : 2))) break;
+      }
+    }
+  }
+}
+
 }  // namespace
