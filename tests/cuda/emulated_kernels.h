@@ -47,15 +47,16 @@ void add_layouts(const std::vector<int>& types) {
           [](const HostArgs& a) { ColumnRingKernel<S, columns, 4, 3, 2, 2, kMaxDims>::run(a); });
       put(Layout::column_ring, {1, 3, 2, 1, 1}, [](const HostArgs& a) { ColumnRingKernel<S, 1, 2, 2, 1, 1, kMaxDims>::run(a); });
       // columns, narrow, side, slots, flight, reducers, starters, storers, scanners, copies
-      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 2, 2, 3, 2},
-          [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 1>, 4, 2, 1, 2, 2, 3, 2, kMaxDims>::run(a); });
+      constexpr int starters = sizeof(typename S::Element) > 8 || S::In::kBytes > 8 ? 1 : 2;
+      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, starters, 2, 3, 2},
+          [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 1>, 4, 2, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
       if constexpr (columns >= 2)
-        put(Layout::split_columns, {2, 0, 1, 3, 1, 2, 2, 1, 4, 1},
-            [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 2>, 3, 1, 2, 2, 1, 4, 1, kMaxDims>::run(a); });
-      put(Layout::split_columns, {1, 3, 8, 4, 2, 1, 2, 2, 3, 2},
-          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 3, 8>, 4, 2, 1, 2, 2, 3, 2, kMaxDims>::run(a); });
-      put(Layout::split_columns, {1, 12, 2, 3, 1, 2, 2, 1, 4, 1},
-          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 12, 2>, 3, 1, 2, 2, 1, 4, 1, kMaxDims>::run(a); });
+        put(Layout::split_columns, {2, 0, 1, 3, 1, 2, starters, 1, 4, 1},
+            [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 2>, 3, 1, 2, starters, 1, 4, 1, kMaxDims>::run(a); });
+      put(Layout::split_columns, {1, 3, 8, 4, 2, 1, starters, 2, 3, 2},
+          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 3, 8>, 4, 2, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
+      put(Layout::split_columns, {1, 12, 2, 3, 1, 2, starters, 1, 4, 1},
+          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 12, 2>, 3, 1, 2, starters, 1, 4, 1, kMaxDims>::run(a); });
     }
   }
 }
