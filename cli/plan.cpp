@@ -102,6 +102,11 @@ std::optional<cuda::DeviceInfo> choose_gpu(const PlanOptions& options) {
   throw CliError(kExitUsage, fmt::format("--device {}: give cpu, cuda, {}, or a model of --presets FILE.json", device, models.keys()));
 }
 
+// What the planner's constants rest on: those of Hopper on exhaustive searches (docs/tuning.md), others on what a device is said to have.
+const char* evidence_of_defaults(const cuda::DeviceInfo& gpu) {
+  return gpu.capability == 90 ? "measured on an H200" : "from the device's figures, not measured on its architecture";
+}
+
 std::string text_of(const Problem& problem, const tuning::CudaPlanned& planned, const cuda::DeviceInfo& gpu) {
   const cuda::Plan& plan = planned.plan;
   const double ratio = plan.bytes_required > 0 ? static_cast<double>(plan.bytes_moved) / static_cast<double>(plan.bytes_required) : 1;
@@ -117,6 +122,7 @@ std::string text_of(const Problem& problem, const tuning::CudaPlanned& planned, 
        {"algorithm", fmt::format("{}, {} copies", cuda::name(plan.layout), cuda::name(plan.copies))},
        {"parameters", parameters},
        {"chosen by", fmt::format("{}: {}", tuning::name(planned.source), planned.why)},
+       {"defaults", evidence_of_defaults(gpu)},
        {"bytes", fmt::format("{} moved / {} that must move = {:.3f}", plan.bytes_moved, plan.bytes_required, ratio)},
        {"floor time", fmt::format("{:.2f} us, at the data sheet's {:.0f} GB/s", 1e6 * cuda::floor_seconds(plan, gpu),
                                   static_cast<double>(gpu.bandwidth) / 1e9)},
@@ -155,6 +161,7 @@ void plan(const PlanOptions& options) {
     if (options.scan.device == "cuda") planned = tuning::planned(problem, 0, *gpu);
     Json json = Json::parse(cuda::to_json(problem, planned.plan, *gpu));
     json["source"] = tuning::name(planned.source);
+    json["defaults"] = evidence_of_defaults(*gpu);
     if (options.json) return print_json(json);
     return print(text_of(problem, planned, *gpu));
   }

@@ -68,6 +68,8 @@ TEST(Plan, KnowsMasksStridesAndFiles) {
   const json gpu = json_of({"plan", "--shape", "32768x32768", "--axis", "1", "--device", "4090", "--json"});
   EXPECT_NEAR(gpu.at("floor_us").get<double>(), 8522, 1);
   EXPECT_TRUE(has(text_of({"plan", "--shape", "32768x32768", "--axis", "1", "--device", "rtx 4090"}), "floor time"));
+  EXPECT_TRUE(has(text_of({"plan", "--shape", "32768x32768", "--axis", "1", "--device", "rtx 4090"}), "not measured"));
+  EXPECT_FALSE(has(text_of({"plan", "--shape", "32768x32768", "--axis", "1", "--device", "h200"}), "not measured"));
   EXPECT_TRUE(has(text_of({"plan", "--shape", "8", "--device", "4091"}, 2), "4090"));
   EXPECT_EQ(json_of({"plan", "--shape", "32768x32768", "--axis", "1", "--mask", "bool", "--json"}).at("bytes_required"), 9663676416);
   EXPECT_EQ(json_of({"plan", "--shape", "32768x32768", "--axis", "1", "--mask", "same", "--json"}).at("bytes_required"), 12884901888);

@@ -69,7 +69,8 @@ struct NarrowTile {
   using Flat = Stage<Run<kBytes, Variant<1, false, -1, -1, false>>, kSegment * kWidth>;
   static constexpr int kMaskBytes = S::kMask != kNoMask ? S::Mask::kBytes : 0;
   // 16 bytes more, for what does not begin where vectors do.
-  static constexpr int kInArea = kSegment * kWidth * S::In::kBytes + 16, kMaskArea = kMaskBytes > 0 ? kSegment *kWidth *kMaskBytes + 16 : 0;
+  static constexpr int kInArea = kSegment * kWidth * S::In::kBytes + 16;
+  static constexpr int kMaskArea = kMaskBytes > 0 ? kSegment* kWidth* kMaskBytes + 16 : 0;
   // From segment to segment in the slot: the elements of one row of all of them lie in different banks.
   static constexpr int kAreas = kInArea * (S::kTwoInputs ? 2 : 1) + kMaskArea, kRow = (kWidth * S::In::kBytes + 15) / 16 * 16;
   static constexpr int kPieceBytes = kAreas + (kRow + 127 * kAreas) % 128;
@@ -146,7 +147,7 @@ struct NarrowTile {
   Column<S::Mask::kBytes> mask;
 
   u8* slot;
-  Run<S::Out::kBytes, Strided<S>> run;  // of the lane's column
+  Run<S::Out::kBytes, Strided<S>> run;  // of the strip's first column
   i64 first;
 
   CUMULUS_DEVICE NarrowTile(u8* at, const Row<S, Strided<S>>& row, i64 tile_first, int lane_rows, bool active)
@@ -174,7 +175,7 @@ struct NarrowTile {
     scan_quad<S>(v[0]);
   }
 
-  // Whole tiles do, if results lie there as they do in memory.
+  // Whole tiles' results, if they lie there as they do in memory.
   static CUMULUS_DEVICE bool passes_through_slot(const Row<S, Strided<S>>& row, i64 tile_first, int rows, int rows_out) {
     if constexpr (S::In::kBytes != S::Out::kBytes) return false;
     // Segments are whole vectors: the place of one row tells that of all.
@@ -531,9 +532,8 @@ struct SplitColumnsKernel {
     const auto put_active = [&](int step, const Element& prefix) {
       if (node.active) put(step, prefix);
     };
-    if (node.count < 32 || !prefixes_of<Element, 1>(
-                               node, [&] { return --patience < 0; }, total, put_active))
-      total = walk<Element>(node, put);
+    const auto gives_up = [&] { return --patience < 0; };
+    if (node.count < 32 || !prefixes_of<Element, 1>(node, gives_up, total, put_active)) total = walk<Element>(node, put);
     if (node.count == 32) publish_total(chunk, strip, group, node.active, total);
   }
   static constexpr int kPatience = 64;
@@ -599,7 +599,8 @@ struct SplitColumnsKernel {
     const auto is_now = [&] { return is_turn(turn, *group.turn); };
     Wide prefix[kHeld] = {}, total{};
     const auto hold = [&](int step, const Wide& v) { prefix[step % kHeld] = v; };
-    const bool early = node.count == 32 && prefixes_of < Wide, kHeld == 1 ? 1 : kSteps / kBatch > (node, is_now, total, hold);
+    constexpr int kUnroll = kHeld == 1 ? 1 : kSteps / kBatch;
+    const bool early = node.count == 32 && prefixes_of<Wide, kUnroll>(node, is_now, total, hold);
     while (!is_now()) pause();
     sync_warp();
     if (index == 0) {
@@ -631,8 +632,8 @@ struct SplitColumnsKernel {
 #pragma unroll
       for (int s = 0; s < kSteps; ++s) put_active(s, prefix[s]);
     } else {
-      prefixes_of<Wide, 1>(
-          node, [] { return false; }, total, put_active);
+      const auto never = [] { return false; };
+      prefixes_of<Wide, 1>(node, never, total, put_active);
     }
   }
   // Prefixes of a node of level 3 that a lane has room for: else they are found twice.
