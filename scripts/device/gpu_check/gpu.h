@@ -68,7 +68,7 @@ CUstream new_stream();
 int check_bits(int count, std::uint64_t seed, int kernels);
 int check_layouts(const std::string& word);
 int check_table(const std::string& word, bool bits);
-int sweep(const std::string& word);
+int sweep(const std::string& word, const std::string& list);
 int small_sizes();
 int soak(int seconds, std::uint64_t seed);
 

@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
     if (mode == "layouts") return check_layouts(word(2)) != 0;
     if (mode == "soak" && argc == 4) return soak(std::stoi(argv[2]), std::stoull(argv[3])) != 0;
     if (mode == "table") return check_table(word(2), std::getenv("CUMULUS_NO_BITS") == nullptr) != 0;
-    if (mode == "sweep" && argc == 3) return sweep(argv[2]) != 0;
+    if (mode == "sweep" && (argc == 3 || argc == 4)) return sweep(argv[2], word(3)) != 0;
     if (mode == "small") return small_sizes() != 0;
   } catch (const Failure& f) {
     std::printf("%s\n", f.message.c_str());
@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
   } catch (const std::exception& e) {  // a word that is no number
     std::printf("%s: %s\n", mode.c_str(), e.what());
   }
-  std::printf("usage: gpu_check bits N SEED [KERNELS] | layouts [NAMES] | soak SECONDS SEED | table [WORD] | sweep WORD | small\n");
+  std::printf(
+      "usage: gpu_check bits N SEED [KERNELS] | layouts [NAMES] | soak SECONDS SEED | table [WORD] | sweep WORD [TUNINGS] | small\n");
   return 2;
 }

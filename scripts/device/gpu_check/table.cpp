@@ -7,6 +7,7 @@
 #include <cstring>
 #include <ctime>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "cpu/run.h"
 #include "cuda/program.h"
 #include "gpu.h"
+#include "tuning/cuda_stages.h"
 
 namespace gpu_check {
 namespace {
@@ -90,6 +92,7 @@ std::vector<Row> rows() {
       {"columns reverse", square, 0, f32, f32, inclusive, true, 0, {}, 0.93},
       {"columns exclusive", square, 0, f32, f32, exclusive, false, 0, {}, 0.93},
       {"columns bool mask", square, 0, f32, f32, inclusive, false, 1, {}, 0.93},
+      {"columns f32 mask", square, 0, f32, f32, inclusive, false, 2, {}, 0},
       {"columns (512,1024,2048)", {512, 1024, 2048}, 1, f32, f32, inclusive, false, 0, {}, 0.93},
       {"1-D 2^30", {1 << 30}, 0, f32, f32, inclusive, false, 0, {}, 0.94},
       {"(16,2^26)", {16, 1 << 26}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
@@ -307,6 +310,23 @@ int check_table(const std::string& word, bool bits) {
 
 namespace {
 
+// What `base` becomes by each of a list like "storers=2,scanners=7;flight=3".
+std::vector<Tuning> changed(const Tuning& base, const std::string& list) {
+  std::vector<Tuning> all = {base};
+  std::istringstream changes(list);
+  for (std::string change; std::getline(changes, change, ';');) {
+    tuning::Parameters parameters = {{"capability", base.capability}};
+    std::istringstream fields(change);
+    for (std::string field; std::getline(fields, field, ',');) {
+      const auto equals = field.find('=');
+      if (equals == std::string::npos) throw Failure{CUMULUS_INVALID_ARGUMENT, "sweep: '" + field + "' is not NAME=VALUE"};
+      parameters[field.substr(0, equals)] = std::stoll(field.substr(equals + 1));
+    }
+    all.push_back(tuning::cuda_tuning(parameters));
+  }
+  return all;
+}
+
 // The default tuning, and others that differ from it by little.
 std::vector<Tuning> neighbours(const Tuning& base, const cuda::Plan& plan) {
   std::vector<Tuning> all = {base};
@@ -371,8 +391,8 @@ std::string describe(const cuda::Plan& p) {
 
 }  // namespace
 
-// The ratio to a copy of cases whose names contain `word`, under the default tuning and its neighbours.
-int sweep(const std::string& word) {
+// The ratio to a copy of cases whose names contain `word`, under the default tuning and its neighbours, or those of `list`.
+int sweep(const std::string& word, const std::string& list) {
   Timer timer;
   for (const Row& r : rows()) {
     if (r.name.find(word) == std::string::npos) continue;
@@ -384,25 +404,37 @@ int sweep(const std::string& word) {
     for (std::size_t at = 0; at < in.bytes; at += host.size()) upload(in.at + at, host.data(), std::min(host.size(), in.bytes - at));
     if (r.mask) CHECK(cuMemsetD8Async(mask.at, 1, mask.bytes, stream()));
     const Problem p = problem_of(r, in.data(), mask.data(), out.data());
-    const auto tunings = neighbours(r.tuning, make_plan(p, device(), r.tuning));
+    const auto tunings = list.empty() ? neighbours(r.tuning, make_plan(p, device(), r.tuning)) : changed(r.tuning, list);
     std::vector<cuda::KernelSpec> specs;
     for (const Tuning& t : tunings) specs.push_back(spec(p, make_plan(p, device(), t)));
     compile_all(specs);
     const auto moved = static_cast<std::size_t>(bytes_required(p));
     const auto copy = [&] { CHECK(cuMemcpyDtoDAsync(out.at, in.at, moved / 2, stream())); };
     std::printf("%s\n", r.name.c_str());
+    const auto results = static_cast<std::size_t>(p.rows * p.n_out * bytes(p.out_dtype));
+    const std::size_t looked_at = std::min(results / 2, std::size_t{1} << 26);
+    std::vector<char> first, now(2 * looked_at);  // both ends of the results, under the default tuning and under another
+    int wrong = 0;
     for (const Tuning& t : tunings) {
       try {
         Call call;
         call.tuning = t;
         const auto scan = [&] { cuda::run(p, call); };
-        const Medians ms = measure(timer, scan, copy, 0, timer.ms(scan) > 50 ? 1 : 7);
-        std::printf("  %.3f  %s\n", ms.copy_ms / ms.scan_ms, describe(make_plan(p, device(), t)).c_str());
+        const double first_ms = timer.ms(scan);
+        download(now.data(), out.at, looked_at);
+        download(now.data() + looked_at, out.at + results - looked_at, looked_at);
+        wait();
+        if (first.empty()) first = now;
+        const bool same = now == first;
+        wrong += !same;
+        const Medians ms = measure(timer, scan, copy, 0, first_ms > 50 ? 1 : 7);
+        std::printf("  %.3f  %s%s\n", ms.copy_ms / ms.scan_ms, describe(make_plan(p, device(), t)).c_str(), same ? "" : "  WRONG");
       } catch (const Failure& f) {
         std::printf("  %s\n", f.message.substr(0, 300).c_str());
       }
     }
     std::fflush(stdout);
+    if (wrong) return wrong;
   }
   return 0;
 }
