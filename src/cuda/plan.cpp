@@ -98,7 +98,7 @@ void plan_short_rows(const Problem& p, const DeviceInfo& device, Plan& plan) {
 }
 
 // Rows that are one piece of memory in every tensor, but do not begin where vectors do.
-bool plan_packed_rows(const Problem& p, const DeviceInfo& device, Plan& plan) {
+bool plan_packed_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   if (plan.step == 0 || plan.aligned || p.dims > 1) return false;
   const auto packed = [&](std::int64_t Dim::*stride, std::int64_t n) { return p.dims == 0 || p.dim[0].*stride == n; };
   if (!packed(&Dim::in, p.n) || !packed(&Dim::out, p.n_out) || (inputs(p.op) == 2 && !packed(&Dim::in2, p.n)) ||
@@ -106,10 +106,15 @@ bool plan_packed_rows(const Problem& p, const DeviceInfo& device, Plan& plan) {
     return false;
   plan_short_rows(p, device, plan);
   plan.layout = Layout::packed_rows;
-  const auto piece = [](std::int64_t element) { return divide_up(kShortThreads * 4 * element + 16, 128) * 128; };
+  // Sixteen bytes of each thread's rows, times four: finding places costs as much as scanning a quad.
+  const std::int64_t widest = std::max<std::int64_t>(element_bytes(p), bytes(p.in_dtype) * inputs(p.op));
+  plan.segments = tuning.segments > 0 ? std::min(tuning.segments, 8) : static_cast<int>(std::clamp<std::int64_t>(16 / widest, 1, 4));
+  plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, divide_up(p.rows * plan.lanes, kShortThreads * plan.segments)));
+  const auto piece = [&](std::int64_t element) { return divide_up(kShortThreads * plan.segments * 4 * element + 16, 128) * 128; };
   const std::int64_t in = piece(bytes(p.in_dtype)) * inputs(p.op) + (p.masked() ? piece(bytes(p.mask_dtype)) : 0);
   plan.shared = static_cast<std::int32_t>(std::max(in, piece(bytes(p.out_dtype))));
-  plan.blocks_per_sm = std::max(1, std::min(plan.blocks_per_sm, device.shared_per_sm / (plan.shared + device.shared_reserved)));
+  const int more = plan.segments > 1 ? 1 + plan.segments / 2 : 1;  // quads of a thread take registers
+  plan.blocks_per_sm = std::max(1, std::min(plan.blocks_per_sm / more, device.shared_per_sm / (plan.shared + device.shared_reserved)));
   plan.reason = "rows of at most 128 results, one behind the other: a block's rows pass through shared memory as vectors";
   return true;
 }
@@ -186,18 +191,22 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
 }
 
 // The ring of tiles; false if not even one tile fits.
+constexpr int kMostWarps = 32;  // of a block
+
 bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   const int in = static_cast<int>(bytes(p.in_dtype)),
             streams = in * inputs(p.op) + (p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0);
   plan.chunks = std::clamp(4 / streams, 1, 2);
   if (tuning.chunks > 0) plan.chunks = tuning.chunks;
-  // Fewer warps for wider elements, which need more registers each; more of them for narrow ones, which mean more elements a second.
+  // Elements of eight bytes and more are few in a ring, and a slot is what they must not hold for long: teams of warps share a tile. Narrow
+  // ones mean more elements a second, so more warps.
   const int element = element_bytes(p);
-  const auto [reducers, storers, scanners] = element > 16  ? std::array{2, 2, 4}
-                                             : element > 8 ? std::array{2, 4, 4}
-                                             : element > 4 ? std::array{3, 4, 8}
-                                             : in <= 2     ? std::array{4, 8, 12}
-                                                           : std::array{4, 6, 8};
+  const auto [reducers, storers, team, scanners] = element > 16  ? std::array{1, 1, 2, 4}
+                                                   : element > 8 ? std::array{1, 2, 2, 4}
+                                                   : element > 4 ? std::array{1, 2, 4, 4}
+                                                   : in <= 2     ? std::array{4, 3, 2, 17}
+                                                                 : std::array{4, 3, 1, 8};
+  plan.team = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(tuning.team > 0 ? tuning.team : team, 1, 8))));
   plan.reducers = tuning.reducers > 0 ? tuning.reducers : reducers;
   plan.storers = tuning.storers > 0 ? tuning.storers : storers;
   plan.scanners = tuning.scanners > 0 ? tuning.scanners : scanners;
@@ -207,7 +216,7 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
       stage(in) * inputs(p.op) + (p.masked() ? stage(static_cast<int>(bytes(p.mask_dtype))) : 0) + plan.chunks * 32 * element_bytes(p);
   // Control (kernels/split_rows.cuh): barriers and tile numbers by slot, flags, 64 + 8 wide values.
   const auto control = [&](int slots) {
-    return divide_up(32 * slots + 4 * (3 + plan.scanners + 64 + 8 + 1) + 32 + 72 * wide_bytes(p), 128) * 128;
+    return divide_up(40 * slots + 4 * (3 + plan.scanners + 64 + 8 + 1) + 32 + 72 * wide_bytes(p), 128) * 128;
   };
   const std::int64_t carry = plan.levels * 6 * wide_bytes(p);
   const int most = tuning.slots > 0 ? tuning.slots : 24;
@@ -218,9 +227,12 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   // 42 to 56 KiB on the way are best on an H200. A warp waiting for a tile must not lag a whole round of the ring behind the loader.
   plan.flight =
       std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(((50 << 10) + slot / 2) / slot), 1, std::max(plan.slots - 2, 1));
-  plan.reducers = std::min(plan.reducers, std::max(plan.slots - plan.flight, 1));
-  plan.storers = std::min(plan.storers, std::max(plan.slots - plan.flight, 1));
-  plan.warps = 1 + plan.reducers + plan.storers + plan.scanners;
+  plan.reducers = std::min({plan.reducers, std::max(plan.slots - plan.flight, 1), kMostWarps / 4});
+  plan.storers = std::min({plan.storers, std::max(plan.slots - plan.flight, 1), kMostWarps / 2});
+  const auto others = [&] { return 1 + plan.reducers * (plan.chunks == 1 ? plan.team : 1) + plan.storers * plan.team; };
+  while (others() >= kMostWarps) plan.team /= 2;
+  plan.scanners = std::min(plan.scanners, kMostWarps - others());
+  plan.warps = others() + plan.scanners;
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
   const std::int64_t tiles = p.rows * divide_up(p.n_out, plan.chunks * kChunk), chunks = p.n / kChunk;
   plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(tuning.blocks > 0 ? tuning.blocks : device.sms, tiles));
@@ -257,6 +269,11 @@ bool pieces_aligned(const Problem& p, int lane_dim, const void* data, DType dtyp
 constexpr int kColumnWarps = 4, kColumnRows = 16;
 
 // A bulk copy for each row costs more than it moves if that is less than a KiB.
+// A bulk copy costs the loader about as much for 256 bytes as for 1024.
+bool large_pieces(std::int64_t width, std::int64_t in, std::int64_t mask) {
+  return width * in >= 1024 && (mask == 0 || width * mask >= 1024);
+}
+
 Copies column_copies(const DeviceInfo& device, const Tuning& tuning, bool large) {
   if (device.capability < 90) return Copies::async;
   return tuning.copies > 0 ? static_cast<Copies>(tuning.copies) : large ? Copies::bulk : Copies::async;
@@ -272,7 +289,7 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
       (p.masked() && !fits(p.mask, p.mask_dtype, &Dim::mask)))
     return false;
   // Eight bytes of a row for each thread: more would need too many registers for left totals. Narrower strips where columns are few.
-  const std::int64_t in = bytes(p.in_dtype), out = bytes(p.out_dtype),
+  const std::int64_t in = bytes(p.in_dtype), out = bytes(p.out_dtype), mask = p.masked() ? bytes(p.mask_dtype) : 0,
                      widest = std::max(in, std::max(out, std::int64_t{element_bytes(p)} / 2));
   const std::int64_t columns = p.dim[plan.lane_dim].size, outer = p.rows / columns;
   plan.columns = static_cast<int>(std::clamp<std::int64_t>(8 / widest, 1, 4));
@@ -285,14 +302,14 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
   if (columns % plan.columns != 0 || !pieces_aligned(p, plan.lane_dim, p.out, p.out_dtype, &Dim::out, plan.columns * out)) return false;
   const std::int64_t width = plan.columns * warps * 32;
   plan.levels = levels_for(p.n_out + kColumnRows);
-  const std::int64_t row = width * (in * inputs(p.op) + (p.masked() ? bytes(p.mask_dtype) : 0)), slot = kColumnRows * row;
+  const std::int64_t row = width * (in * inputs(p.op) + mask), slot = kColumnRows * row;
   const std::int64_t carry = plan.levels * 6 * wide_bytes(p) * width, room = device.shared_per_block - 256 - carry;
   plan.slots = static_cast<int>(
       std::min<std::int64_t>(tuning.slots > 0 ? tuning.slots : std::clamp<std::int64_t>((128 << 10) / slot, 2, 16), room / slot));
   if (plan.slots < 2) return false;
-  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((60 << 10) / slot), 1, plan.slots);
+  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : std::max(static_cast<int>((60 << 10) / slot), 2), 1, plan.slots);
   plan.layout = Layout::column_ring;
-  plan.copies = column_copies(device, tuning, width * in >= 1024);
+  plan.copies = column_copies(device, tuning, large_pieces(width, in, mask));
   plan.step = 0, plan.aligned = false;
   plan.warps = warps + 1;
   plan.shared = static_cast<std::int32_t>(256 + plan.slots * slot + carry);
@@ -360,7 +377,7 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.storers = std::min(std::max(tuning.storers, 1), at_most);
   plan.starters = std::min(widest > 8 ? 1 : 2, at_most);
   const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
-  plan.copies = column_copies(device, tuning, narrow || whole || width * in >= 1024);
+  plan.copies = column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask));
   plan.step = 0, plan.aligned = false;
   plan.warps = 1 + kColumnTeam * (plan.reducers + plan.storers) + plan.starters + plan.scanners;
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
@@ -420,7 +437,7 @@ Plan make_plan(const Problem& p, const DeviceInfo& real, const Tuning& tuning) {
   if (layout == Layout::split_rows && !plan_split_rows(p, device, tuning, plan)) layout = Layout::rows;
   if (layout == Layout::split_columns && !plan_split_columns(p, device, tuning, plan)) layout = Layout::column_ring;
   if (layout == Layout::column_ring && !plan_column_ring(p, device, tuning, plan)) layout = Layout::columns;
-  if (layout == Layout::packed_rows && (p.n_out > kShortRow || !plan_packed_rows(p, device, plan))) layout = Layout::short_rows;
+  if (layout == Layout::packed_rows && (p.n_out > kShortRow || !plan_packed_rows(p, device, tuning, plan))) layout = Layout::short_rows;
   if (layout == Layout::short_rows && p.n_out > kShortRow) layout = Layout::rows;
   if (layout == Layout::short_rows) plan_short_rows(p, device, plan);
   if (layout == Layout::rows) plan_rows(p, device, tuning, plan);
@@ -452,6 +469,7 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
     case Layout::short_rows:
     case Layout::packed_rows:
       define("LANES", plan.lanes);
+      if (plan.layout == Layout::packed_rows) define("SEGMENTS", plan.segments);
       break;
     case Layout::column_ring:
       define("COLUMNS", plan.columns);
@@ -472,6 +490,7 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
         define("SIDE", plan.side);
       } else {
         define("CHUNKS", plan.chunks);
+        define("TEAM", plan.team);
       }
       define("SLOTS", plan.slots);
       define("FLIGHT", plan.flight);

@@ -35,7 +35,8 @@ struct Tuning {
   int flight = 0;                               // split_rows: loads in flight
   int columns = 0;                              // column_ring: of a thread
   int blocks = 0;                               // split_rows: blocks in the grid; one is enough
-  int reducers = 0, storers = 0, scanners = 0;  // split_rows: warps by role
+  int reducers = 0, storers = 0, scanners = 0;  // split_rows, split_columns: by role
+  int team = 0;                                 // split_rows: warps that share a tile
   int copies = 0;                               // columns through a ring: of Copies, where the device has them
 
   bool operator==(const Tuning&) const = default;
@@ -50,10 +51,11 @@ struct Plan {
   bool walks;                       // rows: longer than a tile
   bool halves;                      // complex numbers that are aligned to their parts only
   int lanes;                        // short_rows: lanes of a warp for each row
-  int warps, segments;              // rows
+  int warps, segments;              // rows; packed_rows: segments are quads of a thread
   int chunks, slots, flight;        // split_rows: chunks of a tile, tiles in the ring, loads in flight
-  int reducers, storers, scanners;  // split_rows: warps by role
+  int reducers, storers, scanners;  // split_rows, split_columns: warps or teams by role
   int columns;                      // column_ring: of a thread
+  int team;                         // split_rows: warps of each storer, and of a reducer of one-chunk tiles
   int starters;                     // split_columns: warps that wait for R at tiles' ends
   int narrow, side;                 // split_columns: a row's columns, where they are few; segments side by side in a warp's lanes
   int lane_dim;                     // columns: index into Problem::dim; -1 for rows

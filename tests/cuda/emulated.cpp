@@ -30,8 +30,10 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
                           plan.aligned};
   switch (plan.layout) {
     case Layout::short_rows:
-    case Layout::packed_rows:
       key.insert(key.end(), {plan.lanes});
+      break;
+    case Layout::packed_rows:
+      key.insert(key.end(), {plan.lanes, plan.segments});
       break;
     case Layout::column_ring:
       key.insert(key.end(), {plan.columns, plan.warps, plan.slots, plan.flight, static_cast<int>(plan.copies)});
@@ -44,8 +46,8 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
                              plan.scanners, static_cast<int>(plan.copies)});
       break;
     case Layout::split_rows:
-      key.insert(key.end(),
-                 {plan.chunks, plan.slots, plan.flight, plan.reducers, plan.storers, plan.scanners, static_cast<int>(plan.copies)});
+      key.insert(key.end(), {plan.chunks, plan.slots, plan.flight, plan.reducers, plan.storers, plan.team, plan.scanners,
+                             static_cast<int>(plan.copies)});
       break;
     default:
       break;
@@ -66,11 +68,18 @@ std::vector<Tuning> tunings(Layout layout) {
     many.warps = 8, many.segments = 8;
     return {one, many};
   }
+  if (layout == Layout::packed_rows) {
+    t.segments = 2;
+    return {t};
+  }
   if (layout == Layout::split_rows) {
     Tuning bulk = t, async = t;
-    bulk.chunks = 1, bulk.slots = 4, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2, bulk.scanners = 2;
-    async.capability = 80, async.chunks = 2, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1, async.scanners = 3;
-    return {bulk, async};
+    bulk.chunks = 1, bulk.slots = 4, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2, bulk.team = 4, bulk.scanners = 2;
+    async.capability = 80, async.chunks = 2, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1, async.team = 2,
+    async.scanners = 3;
+    Tuning alone = bulk;
+    alone.team = 1;
+    return {bulk, async, alone};
   }
   if (layout == Layout::column_ring) {
     Tuning bulk = t, async = t;

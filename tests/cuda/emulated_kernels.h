@@ -26,16 +26,19 @@ void add_layouts(const std::vector<int>& types) {
   put(Layout::rows, {1, 2, false}, [](const HostArgs& a) { RowsKernel<S, 1, 2, false, kMaxDims>::run(a); });
   put(Layout::rows, {8, 8, true}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims>::run(a); });
   put(Layout::rows, {8, 8, false}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims>::run(a); });
-  // chunks, slots, flight, reducers, storers, scanners, copies
+  // chunks, slots, flight, reducers, storers, team, scanners, copies
   if constexpr (kContiguous) {
     if constexpr (!S::kAligned) {
-      put(Layout::packed_rows, {4}, [](const HostArgs& a) { PackedRowsKernel<S, 4, 256, kMaxDims>::run(a); });
-      put(Layout::packed_rows, {32}, [](const HostArgs& a) { PackedRowsKernel<S, 32, 256, kMaxDims>::run(a); });
+      put(Layout::packed_rows, {4, 2}, [](const HostArgs& a) { PackedRowsKernel<S, 4, 256, 2, kMaxDims>::run(a); });
+      put(Layout::packed_rows, {32, 2}, [](const HostArgs& a) { PackedRowsKernel<S, 32, 256, 2, kMaxDims>::run(a); });
     }
-    put(Layout::split_rows, {1, 4, 2, 1, 2, 2, 2}, [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 2, 2, kMaxDims>::run(a); });
-    put(Layout::split_rows, {2, 3, 1, 2, 1, 3, 1}, [](const HostArgs& a) { SplitRowsKernel<S, 2, 3, 1, 2, 1, 3, 1, kMaxDims>::run(a); });
+    put(Layout::split_rows, {1, 4, 2, 1, 2, 4, 2, 2},
+        [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 4, 2, 2, kMaxDims>::run(a); });
+    put(Layout::split_rows, {2, 3, 1, 2, 1, 2, 3, 1},
+        [](const HostArgs& a) { SplitRowsKernel<S, 2, 3, 1, 2, 1, 2, 3, 1, kMaxDims>::run(a); });
   } else {
-    put(Layout::split_rows, {1, 4, 2, 1, 2, 2, 0}, [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 2, 0, kMaxDims>::run(a); });
+    put(Layout::split_rows, {1, 4, 2, 1, 2, 1, 2, 0},
+        [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 1, 2, 0, kMaxDims>::run(a); });
     put(Layout::columns, {}, [](const HostArgs& a) { ColumnsKernel<S, kMaxDims>::run(a, block_threads()); });
     if constexpr (!S::kHalves) {
       constexpr int widest = S::In::kBytes > S::Out::kBytes ? S::In::kBytes : S::Out::kBytes, element = sizeof(typename S::Element) / 2,

@@ -18,12 +18,10 @@ struct RingPlace {
 };
 
 template <int kDims>
-CUMULUS_DEVICE i64 ask_for_ticket(const Args<kDims>& a, int counter) {  // lane 0 has the answer
-  return lane_index() == 0 ? static_cast<i64>(fetch_add(a.workspace + counter, 1)) : 0;
-}
-template <int kDims>
 CUMULUS_DEVICE i64 take_ticket(const Args<kDims>& a, int counter) {
-  return shuffle(ask_for_ticket(a, counter), 0);
+  i64 ticket = 0;
+  if (lane_index() == 0) ticket = static_cast<i64>(fetch_add(a.workspace + counter, 1));
+  return shuffle(ticket, 0);
 }
 
 // The loading warp: fill(slot, ticket) for every ticket below `tickets` that it gets, when the slot is free and fewer than kFlight fills
@@ -32,24 +30,14 @@ template <int kFlight, int kEnds, int kSlots, int kDims, class Fill>
 CUMULUS_DEVICE void fill_ring(const Args<kDims>& a, Barrier (&full)[kSlots], Barrier (&empty)[kSlots], i64 tickets, const Fill& fill) {
   // A barrier's phase before its first one counts as over, so that nobody waits in the first round.
   RingPlace<kSlots> at, behind = {kSlots - kFlight, 1};
-  i64 ticket = 0;
-  bool asked = false;
-  for (int ends = 0; ends < kEnds;) {
+  for (int ends = 0; ends < kEnds; at.advance(1), behind.advance(1)) {
+    barrier_wait(&empty[at.slot], at.round ^ 1);
+    barrier_wait(&full[behind.slot], behind.round);
     // The ticket comes last: what is taken and not loaded holds everybody up.
-    if (!asked) {
-      barrier_wait(&empty[at.slot], at.round ^ 1);
-      barrier_wait(&full[behind.slot], behind.round);
-      if (ends == 0) ticket = ask_for_ticket(a, kTicket);
-    }
-    i64 now = ends > 0 ? -1 : shuffle(ticket, 0);
-    if (now >= tickets) now = -1;
-    if (now < 0) ++ends;
-    const int slot = at.slot;
-    at.advance(1), behind.advance(1);
-    // If the next slot could be filled already, this warp is what the others wait for: its ticket is on the way meanwhile.
-    asked = ends == 0 && uniform_all(barrier_is_over(&empty[at.slot], at.round ^ 1) && barrier_is_over(&full[behind.slot], behind.round));
-    if (asked) ticket = ask_for_ticket(a, kTicket);
-    fill(slot, now);
+    i64 ticket = ends > 0 ? -1 : take_ticket(a, kTicket);
+    if (ticket >= tickets) ticket = -1;
+    if (ticket < 0) ++ends;
+    fill(at.slot, ticket);
   }
 }
 

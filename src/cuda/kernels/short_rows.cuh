@@ -78,11 +78,11 @@ struct ShortRowsKernel {
 };
 
 // The same for rows that lie one behind the other, but begin anywhere: a block's rows are one piece of memory, which goes through shared
-// memory as vectors in both directions.
-template <class S, int kLanes, int kThreads, int kDims>
+// memory as vectors in both directions. A thread has kQuads rows' quads, which share the work of finding places.
+template <class S, int kLanes, int kThreads, int kQuads, int kDims>
 struct PackedRowsKernel {
   using Element = typename S::Element;
-  static constexpr int kRows = kThreads / kLanes, kMost = kRows * kLanes * 4;
+  static constexpr int kStep = kThreads / kLanes, kRows = kStep * kQuads, kMost = kRows * kLanes * 4;
   using Forward = Variant<1, false, -1, -1, false>;
   template <int kBytes>
   using Piece = Stage<Run<kBytes, Forward>, kMost>;
@@ -99,46 +99,52 @@ struct PackedRowsKernel {
   // A lane's quad of row `row`: elements x .. x + 3 of n.
   template <class P>
   static CUMULUS_DEVICE void read(const P& piece, bool backward, int row, int x, int n, int end, Bits<P::kBytes> (&q)[4]) {
+    const Bits<P::kBytes>* const first = piece.place(row * n + (backward ? n - 1 - x : x));
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       q[k] = {};
-      if (x + k < end) q[k] = load_shared(piece.place(row * n + (backward ? n - 1 - x - k : x + k)));
+      if (x + k < end) q[k] = load_shared(backward ? first - k : first + k);
     }
-  }
-  template <class P>
-  static CUMULUS_DEVICE void load(const P& piece) {
-    piece.copy_edges(thread_index(), kThreads);
-    piece.template copy_inner<kCopyPlain>(thread_index(), kThreads, nullptr);
   }
 
   static CUMULUS_DEVICE void run(const Args<kDims>& a) {
     const i64 first_row = static_cast<i64>(block_index()) * kRows, rest = a.rows - first_row;
-    const int rows = rest < kRows ? static_cast<int>(rest) : kRows, row = static_cast<int>(thread_index()) / kLanes;
+    const int rows = rest < kRows ? static_cast<int>(rest) : kRows, first = static_cast<int>(thread_index()) / kLanes;
     const int x = static_cast<int>(lane_index() % kLanes) * 4, n = static_cast<int>(a.n), n_out = static_cast<int>(a.n_out);
-    const bool active = row < rows, backward = a.out_step < 0;
+    const bool backward = decltype(Row<S>::out)::at(a.out, 0, a.out_step).backward();
     u8* at = shared_memory();
     const InPiece in = piece<InPiece>(at, a.in, a.in_step, first_row, n, rows);
     const InPiece in2 = piece<InPiece>(at + InPiece::kSize, a.in2, a.in2_step, first_row, n, rows);
     const MaskPiece mask = piece<MaskPiece>(at + InPiece::kSize * (S::kTwoInputs ? 2 : 1), a.mask, a.mask_step, first_row, n, rows);
     const OutPiece out = piece<OutPiece>(at, a.out, a.out_step, first_row, n_out, rows);
 
-    load(in);
-    if constexpr (S::kTwoInputs) load(in2);
-    if constexpr (S::kMask != kNoMask) load(mask);
+    in.template copy_at_once<kThreads>(thread_index());
+    if constexpr (S::kTwoInputs) in2.template copy_at_once<kThreads>(thread_index());
+    if constexpr (S::kMask != kNoMask) mask.template copy_at_once<kThreads>(thread_index());
     sync_block();
-    typename S::InBits in_bits[4], in2_bits[4] = {};
-    typename S::MaskBits mask_bits[4] = {};
-    const int end = active ? n : 0;
-    read(in, backward, row, x, n, end, in_bits);
-    if constexpr (S::kTwoInputs) read(in2, backward, row, x, n, end, in2_bits);
-    if constexpr (S::kMask != kNoMask) read(mask, backward, row, x, n, end, mask_bits);
-    const Offsets offsets = offsets_of(a, a.dims, active ? first_row + row : 0);
-    typename S::OutBits q[4];
-    scan_short_row<S, kLanes>(a, offsets, x, active, in_bits, in2_bits, mask_bits, q);
+    typename S::OutBits q[kQuads][4];
+#pragma unroll
+    for (int i = 0; i < kQuads; ++i) {
+      const int row = first + i * kStep;
+      const bool active = row < rows;
+      const int end = active ? n : 0;
+      typename S::InBits in_bits[4], in2_bits[4] = {};
+      typename S::MaskBits mask_bits[4] = {};
+      read(in, backward, row, x, n, end, in_bits);
+      if constexpr (S::kTwoInputs) read(in2, backward, row, x, n, end, in2_bits);
+      if constexpr (S::kMask != kNoMask) read(mask, backward, row, x, n, end, mask_bits);
+      const Offsets offsets = offsets_of(a, a.dims, active ? first_row + row : 0);
+      scan_short_row<S, kLanes>(a, offsets, x, active, in_bits, in2_bits, mask_bits, q[i]);
+    }
     sync_block();  // everything has been read: results take its place
 #pragma unroll
-    for (int k = 0; k < 4; ++k)
-      if (active && x + k < n_out) store_shared(out.place(row * n_out + (backward ? n_out - 1 - x - k : x + k)), q[k]);
+    for (int i = 0; i < kQuads; ++i) {
+      const int row = first + i * kStep;
+      typename S::OutBits* const to = out.place(row * n_out + (backward ? n_out - 1 - x : x));
+#pragma unroll
+      for (int k = 0; k < 4; ++k)
+        if (row < rows && x + k < n_out) store_shared(backward ? to - k : to + k, q[i][k]);
+    }
     sync_block();
     out.store(thread_index(), kThreads);
   }

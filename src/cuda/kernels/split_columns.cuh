@@ -12,7 +12,7 @@
 #pragma once
 
 #include "columns.cuh"
-#include "mail.cuh"
+#include "ring.cuh"
 #include "stage.cuh"
 
 namespace cumulus::cuda {
@@ -104,10 +104,15 @@ struct NarrowTile {
         const auto in = flat(piece, row.in, at, own), in2 = flat(piece + kInArea, row.in2, at, own);
         const auto mask = flat(piece + kAreas - kMaskArea, row.mask, at, own);
         u32 bytes = in.inner_bytes();
-        in.copy_edges(0, 1);
-        if constexpr (S::kTwoInputs) in2.copy_edges(0, 1), bytes += in2.inner_bytes();
-        if constexpr (S::kMask != kNoMask) mask.copy_edges(0, 1), bytes += mask.inner_bytes();
-        fence_async();  // and what results were here has left
+        bool has_edges = in.has_edges();
+        if constexpr (S::kTwoInputs) has_edges |= in2.has_edges(), bytes += in2.inner_bytes();
+        if constexpr (S::kMask != kNoMask) has_edges |= mask.has_edges(), bytes += mask.inner_bytes();
+        if (has_edges) {
+          in.copy_edges(0, 1);
+          if constexpr (S::kTwoInputs) in2.copy_edges(0, 1);
+          if constexpr (S::kMask != kNoMask) mask.copy_edges(0, 1);
+          fence_async();
+        }
         barrier_arrive_expect(full, bytes);
         in.template copy_inner<kCopies>(0, 1, full);
         if constexpr (S::kTwoInputs) in2.template copy_inner<kCopies>(0, 1, full);
@@ -325,42 +330,33 @@ struct SplitColumnsKernel {
 
   CUMULUS_DEVICE void load() {
     constexpr int kFew = kReducers > kStorers ? kReducers : kStorers, kEnds = kFew > kStarters ? kFew : kStarters;  // every reader sees one
-    const i64 tiles = length * strips.jobs;
-    int ends = 0;
-    for (i64 i = 0; ends < kEnds; ++i) {
-      const int slot = static_cast<int>(i % kSlots);
-      if (i >= kSlots) barrier_wait(&control.empty[slot], static_cast<u32>(i / kSlots - 1) & 1);
-      if (i >= kFlight) barrier_wait(&control.full[(i - kFlight) % kSlots], static_cast<u32>((i - kFlight) / kSlots) & 1);
-      const i64 ticket = ends > 0 ? tiles : take_ticket(kTicket);
-      Place place = place_of<kSteps>(ticket < tiles ? ticket : 0, length);
-      place.offsets = strips.offsets(place.strip, strips.first_column(place.strip));
-      const Tile t(*this, place);
-      int rows = t.rows;
-      if (ticket >= tiles) {
-        ++ends;
-        place.part = -1;
-        rows = 0;
+    i64 strip = -1, column = 0;  // of the last tile: most are of the same strip
+    Offsets offsets;
+    fill_ring<kFlight, kEnds>(a, control.full, control.empty, length * strips.jobs, [&](int slot, i64 ticket) {
+      const i64 index = ticket - strip * length;  // in that strip
+      Place place = strip >= 0 && ticket >= 0 && index < length ? Place{strip, index / kSteps, index % kSteps, {}}
+                                                                : place_of<kSteps>(ticket < 0 ? 0 : ticket, length);
+      if (place.strip != strip) {
+        strip = place.strip, column = strips.first_column(strip);
+        offsets = strips.offsets(strip, column);
       }
+      place.offsets = offsets;
+      const Tile t(*this, place);
+      if (ticket < 0) place.part = -1;
       if (lane_index() == 0) store_shared(&control.place[slot], place);
       sync_warp();
-      Lanes::template fill<kCopies>(slot_at(slot), a, Row<S, Strided<S>>(a, place.offsets), t.first, rows,
-                                    strips.columns - strips.first_column(place.strip), &control.full[slot]);
-    }
-  }
-  CUMULUS_DEVICE i64 take_ticket(int counter) const {
-    i64 ticket = 0;
-    if (lane_index() == 0) ticket = static_cast<i64>(fetch_add(a.workspace + counter, 1));
-    return shuffle(ticket, 0);
+      Lanes::template fill<kCopies>(slot_at(slot), a, Row<S, Strided<S>>(a, offsets), t.first, ticket < 0 ? 0 : t.rows,
+                                    strips.columns - column, &control.full[slot]);
+    });
   }
 
   // ---- reducers ----
 
   CUMULUS_DEVICE void reduce(int warp) {
     const int quarter = warp % kTeam;
-    for (i64 i = warp / kTeam;; i += kReducers) {
-      const int slot = static_cast<int>(i % kSlots);
-      const u32 phase = static_cast<u32>(i / kSlots) & 1;
-      barrier_wait(&control.full[slot], phase);
+    for (RingPlace<kSlots> at = {warp / kTeam};; at.advance(kReducers)) {
+      const int slot = at.slot;
+      barrier_wait(&control.full[slot], at.round);
       const Place place = load_shared(&control.place[slot]);
       if (uniform(place.part < 0)) return;
       const Tile t(*this, place);
@@ -379,15 +375,15 @@ struct SplitColumnsKernel {
       sync_warp();
       if (lane_index() == 0) barrier_arrive(&control.reduced[slot]);
       if (quarter > 0) continue;
-      barrier_wait(&control.reduced[slot], phase);
+      barrier_wait(&control.reduced[slot], at.round);
       if (t.lane_rows == kSegment && t.active) {
-        u64* at = word(totals, place.node, place.strip, static_cast<int>(place.part), static_cast<int>(lane_index()) * kColumns);
+        u64* to = word(totals, place.node, place.strip, static_cast<int>(place.part), static_cast<int>(lane_index()) * kColumns);
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) {
           Element of[kTeam];
 #pragma unroll
           for (int k = 0; k < kTeam; ++k) of[k] = load_shared(left(slot_at(slot), k, c));
-          Letter::publish(at + c * Letter::kWords, tag, S::combine(S::combine(of[0], of[1]), S::combine(of[2], of[3])));
+          Letter::publish(to + c * Letter::kWords, tag, S::combine(S::combine(of[0], of[1]), S::combine(of[2], of[3])));
         }
       }
       sync_warp();
@@ -469,30 +465,32 @@ struct SplitColumnsKernel {
   // Hands on each child's prefix as their totals come. The prefix of the last one.
   template <class E, class Put>
   CUMULUS_DEVICE E walk(const Children& node, const Put& put) const {
-    constexpr int kAsked = kBatch < 2 ? kBatch : 2;  // at once: one after the other, each would take a way to memory and back
+    // Asked for at once: one after the other, each would take a way to memory and back. More of them spill.
+    constexpr int kMany = (kSide == 1 ? 4 : 2) / Letter::kWords, kAsked = kMany < 1 ? 1 : kBatch < kMany ? kBatch : kMany;
     Prefixes<E> done = {};
     E prefix{};
 #pragma unroll 1
-    for (int s = 0; s * kSide < node.count; s += kAsked) {
-      Element v[kAsked] = {};
-      bool known[kAsked];
-#pragma unroll
-      for (int i = 0; i < kAsked; ++i) known[i] = !node.active || (s + i) * kSide + side() >= node.count;
+    for (int window = 0; window * kAsked * kSide < node.count; ++window) {
+      const int first = window * kAsked;  // its lower digits are known when this is compiled
       for (int next = 0, sides_done = 0; next < kAsked;) {
+        Element v[kAsked];
+        bool known[kAsked];
+        u32 missing[kAsked];
+        // Without a condition for each, or they would be on their way one by one.
 #pragma unroll
-        for (int i = 0; i < kAsked; ++i)
-          if (!known[i]) known[i] = Letter::read(node.totals + (s + i) * kStepWords, tag, v[i]);
+        for (int i = 0; i < kAsked; ++i) known[i] = Letter::read(node.totals + (first + i) * kStepWords, tag, v[i]);
+#pragma unroll
+        for (int i = 0; i < kAsked; ++i) missing[i] = ~ballot(known[i] || !node.active || (first + i) * kSide + side() >= node.count);
 #pragma unroll
         for (int i = 0; i < kAsked; ++i) {
           if (i != next) continue;
-          const u32 missing = ~ballot(known[i]);
-          const int sides = missing ? count_trailing_zeros(missing) / Lanes::kLanes : kSide;
+          const int step = first + i, sides = missing[i] ? count_trailing_zeros(missing[i]) / Lanes::kLanes : kSide;
           if (sides > sides_done) {
-            prefix = done.advance(static_cast<u32>(s + i), S::template to<E>(v[i]));
-            if (node.active && side() >= sides_done && side() < sides && (s + i) * kSide + side() < node.count) put(s + i, prefix);
+            prefix = done.advance(static_cast<u32>(step), S::template to<E>(v[i]));
+            if (node.active && side() >= sides_done && side() < sides && step * kSide + side() < node.count) put(step, prefix);
             sides_done = sides;
           }
-          if (!missing) ++next, sides_done = 0;
+          if (!missing[i]) ++next, sides_done = 0;
         }
       }
     }
@@ -502,15 +500,16 @@ struct SplitColumnsKernel {
   CUMULUS_DEVICE void scan(int scanner, u8* memory) {
     // One node of level 3 of a strip at most: nothing is handed on, and such nodes have tickets, too.
     const bool alone = segments < 1024;
-    if (!alone && load_shared(&control.launch.rank) == 0 && scanner < kUpper) scan_upper(scanner, memory);
-    else scan_by_ticket(alone && segments >= 32);
+    const bool first_block = load_shared(&control.launch.rank) == 0;
+    if (!alone && first_block && scanner < kUpper) scan_upper(scanner, memory);
+    else if (first_block || scanner < kEager) scan_by_ticket(alone && segments >= 32);
   }
 
   CUMULUS_DEVICE void scan_by_ticket(bool upper) {
     const i64 parts = segments / 32 + 1 + upper;  // of a strip: its node of level 3 comes first; the last chunk may be empty
     for (;;) {
       // The groups of a strip have tickets one after the other.
-      const i64 ticket = take_ticket(kChunkTicket), job = ticket / kGroups;
+      const i64 ticket = take_ticket(a, kChunkTicket), job = ticket / kGroups;
       if (job >= parts * strips.jobs) return;
       const Place p = place_of<1>(job, parts);
       const int group = static_cast<int>(ticket - job * kGroups);
@@ -526,8 +525,11 @@ struct SplitColumnsKernel {
     u64* const to = word(prefixes, chunk, strip, 0, lane);
     if (segments < 32) begin(strip, group, node.active);  // there is no node of level 3
     const auto put = [&](int step, const Element& prefix) { Letter::publish(to + step * kStepWords, tag, prefix); };
-    // All totals at once, unless the tiles on their way may be too few for that: then each one as it comes.
-    int patience = block_count() * kSlots >= 4 * kSteps ? kPatience : 0;
+    // All totals at once, which come soon after the first. But tiles on their way may be too few for that: then each one as it comes.
+    if (node.count == 32)
+      for (Element first; !uniform_all(Letter::read(node.totals, tag, first) || !node.active); pause()) {
+      }
+    int patience = kPatience;
     Element total{};
     const auto put_active = [&](int step, const Element& prefix) {
       if (node.active) put(step, prefix);
@@ -537,6 +539,8 @@ struct SplitColumnsKernel {
     if (node.count == 32) publish_total(chunk, strip, group, node.active, total);
   }
   static constexpr int kPatience = 64;
+  // Scanners of a block that take chunks: about two for each chunk on its way, for those who wait for later ones only disturb.
+  static constexpr int kEager = (2 * kSlots * kSide + 31) / 32 < kScanners ? (2 * kSlots * kSide + 31) / 32 : kScanners;
   CUMULUS_DEVICE void publish_total(i64 chunk, i64 strip, int group, bool active, const Element& total) const {
     if (!active || side() > 0) return;
     const int child = static_cast<int>(chunk & 31), at = child % kSide * Lanes::kLanes + first_lane();
@@ -642,9 +646,9 @@ struct SplitColumnsKernel {
   // ---- starters ----
 
   CUMULUS_DEVICE void start(int starter) {
-    for (i64 i = starter;; i += kStarters) {
-      const int slot = static_cast<int>(i % kSlots);
-      barrier_wait(&control.full[slot], static_cast<u32>(i / kSlots) & 1);
+    for (RingPlace<kSlots> at = {starter};; at.advance(kStarters)) {
+      const int slot = at.slot;
+      barrier_wait(&control.full[slot], at.round);
       const Place place = load_shared(&control.place[slot]);
       if (uniform(place.part < 0)) return;
       find_starts(place, Tile(*this, place), slot_at(slot));
@@ -687,15 +691,14 @@ struct SplitColumnsKernel {
   // ---- storers ----
 
   CUMULUS_DEVICE void store(int warp) {
-    for (i64 i = warp / kTeam;; i += kStorers) {
-      const int slot = static_cast<int>(i % kSlots);
-      const u32 phase = static_cast<u32>(i / kSlots) & 1;
-      barrier_wait(&control.full[slot], phase);
+    for (RingPlace<kSlots> at = {warp / kTeam};; at.advance(kStorers)) {
+      const int slot = at.slot;
+      barrier_wait(&control.full[slot], at.round);
       const Place place = load_shared(&control.place[slot]);
       if (uniform(place.part < 0)) return;
       const Tile t(*this, place);
-      barrier_wait(&control.reduced[slot], phase);
-      barrier_wait(&control.started[slot], phase);
+      barrier_wait(&control.reduced[slot], at.round);
+      barrier_wait(&control.started[slot], at.round);
       const Row<S, Strided<S>> row(a, place.offsets);
       if (Lanes::passes_through_slot(row, t.first, t.rows, t.rows_out)) store_quarter<true>(place, row, t, slot_at(slot), warp % kTeam);
       else store_quarter<false>(place, row, t, slot_at(slot), warp % kTeam);

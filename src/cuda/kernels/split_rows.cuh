@@ -8,12 +8,12 @@
 // is enough. The order: only totals of whole chunks and R at chunks' starts are ever published.
 #pragma once
 
-#include "mail.cuh"
+#include "ring.cuh"
 #include "stage.cuh"
 
 namespace cumulus::cuda {
 
-template <class S, int kChunks, int kSlots, int kFlight, int kReducers, int kStorers, int kScanners, int kCopies, int kDims>
+template <class S, int kChunks, int kSlots, int kFlight, int kReducers, int kStorers, int kTeam, int kScanners, int kCopies, int kDims>
 struct SplitRowsKernel {
   using Element = typename S::Element;
   using Wide = typename S::Wide;
@@ -22,6 +22,10 @@ struct SplitRowsKernel {
   // A warp that waits for tile i has to know that tile i - kSlots came, or it would mistake the barrier's last phase for the next one. It
   // has handled tile i - kStorers, so that tile i - kStorers - kFlight and all before it have come.
   static_assert((kReducers == 1 || kReducers + kFlight <= kSlots) && (kStorers == 1 || kStorers + kFlight <= kSlots));
+  // Reducers and storers are teams of kTeam warps, which share a tile: what a slot is held for is what bounds the speed.
+  static constexpr int kShare = kChunks * 32 / kTeam;            // a storer's segments
+  static constexpr int kPiece = kShare < 32 ? kShare : 32;       // of one chunk
+  static constexpr int kReducerTeam = kChunks == 1 ? kTeam : 1;  // more of them were slower where tiles have two chunks
   using InStage = Stage<decltype(Row<S>::in), kTile>;
   using MaskStage = Stage<decltype(Row<S>::mask), kTile>;
   static constexpr int kDataBytes = InStage::kSize * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? MaskStage::kSize : 0);
@@ -32,7 +36,7 @@ struct SplitRowsKernel {
   // ---- shared memory ----
 
   struct Control {
-    Barrier full[kSlots], reduced[kSlots], empty[kSlots];
+    Barrier full[kSlots], summed[kSlots], reduced[kSlots], empty[kSlots];
     i64 tile[kSlots];
     LaunchState launch;
     u32 current[kScanners];    // the job that each scanner is at
@@ -111,23 +115,11 @@ struct SplitRowsKernel {
   // ---- loader ----
 
   CUMULUS_DEVICE void load() {
-    constexpr int kEnds = kReducers > kStorers ? kReducers : kStorers;  // every reader must see an end
-    int ends = 0;
-    for (i64 i = 0; ends < kEnds; ++i) {
-      const int slot = static_cast<int>(i % kSlots);
-      if (i >= kSlots) barrier_wait(&control.empty[slot], static_cast<u32>(i / kSlots - 1) & 1);
-      if (i >= kFlight) barrier_wait(&control.full[(i - kFlight) % kSlots], static_cast<u32>((i - kFlight) / kSlots) & 1);
-      // The ticket comes last: a tile that is taken and not loaded holds everybody up.
-      i64 tile = tiles;
-      if (lane_index() == 0 && ends == 0) tile = static_cast<i64>(fetch_add(a.workspace + kTicket, 1));
-      tile = shuffle(tile, 0);
-      if (tile >= tiles) {
-        ++ends;
-        tile = -1;
-      }
+    constexpr int kEnds = kReducers > kStorers ? kReducers : kStorers;
+    fill_ring<kFlight, kEnds>(a, control.full, control.empty, tiles, [&](int slot, i64 tile) {
       if (lane_index() == 0) store_shared(&control.tile[slot], tile);
       fill(slot, tile);
-    }
+    });
   }
 
   CUMULUS_DEVICE void fill(int slot, i64 tile) {
@@ -166,17 +158,28 @@ struct SplitRowsKernel {
 
   // ---- reducers ----
 
-  CUMULUS_DEVICE void reduce(int reducer) {
-    for (i64 i = reducer;; i += kReducers) {
-      const int slot = static_cast<int>(i % kSlots);
-      barrier_wait(&control.full[slot], static_cast<u32>(i / kSlots) & 1);
+  CUMULUS_DEVICE void reduce(int warp) {
+    const int member = warp % kReducerTeam;
+    for (RingPlace<kSlots> at = {warp / kReducerTeam};; at.advance(kReducers)) {
+      const int slot = at.slot;
+      barrier_wait(&control.full[slot], at.round);
       const i64 tile = load_shared(&control.tile[slot]);
       if (uniform(tile < 0)) return;
       const Tile t(*this, tile);
-      for (int c = 0; c < kChunks && t.first + c * kChunk < a.n_out; ++c) {
-        const Element prefix = segment_prefixes(t, slot_at(slot), c * kChunk);
-        store_shared(prefixes(slot, c) + lane_index(), prefix);
-        if ((c + 1) * kChunk <= t.count && lane_index() == 31) Letter::publish(total_words(t.row, t.first / kChunk + c), tag, prefix);
+      if constexpr (kReducerTeam == 1) {
+        for (int c = 0; c < kChunks && t.first + c * kChunk < a.n_out; ++c)
+          finish_chunk(t, slot, c, segment_totals<32>(t, slot_at(slot), c * 32));
+      } else {
+        constexpr int kShare = 32 / kReducerTeam;
+        const int lane = static_cast<int>(lane_index());
+        const Element total = segment_totals<kShare>(t, slot_at(slot), member * kShare);
+        if (lane / kShare == member) store_shared(prefixes(slot, 0) + lane, total);
+        sync_warp();
+        if (lane == 0) barrier_arrive(&control.summed[slot]);
+        if (member == 0) {
+          barrier_wait(&control.summed[slot], at.round);
+          finish_chunk(t, slot, 0, load_shared(prefixes(slot, 0) + lane));
+        }
       }
       sync_warp();
       if (lane_index() == 0) {
@@ -186,14 +189,24 @@ struct SplitRowsKernel {
     }
   }
 
-  // Lane s: the prefix of the chunk's first s + 1 segments.
-  CUMULUS_DEVICE Element segment_prefixes(const Tile& t, u8* slot, int x) const {
-    constexpr int kBatch = sizeof(Element) <= 4 ? 8 : sizeof(Element) <= 8 ? 4 : 2;
-    Element segments[1] = {};
+  // From the totals of its segments, a lane's own.
+  CUMULUS_DEVICE void finish_chunk(const Tile& t, int slot, int chunk, const Element& total) const {
+    Element prefix[1] = {total};
+    scan_lanes<S, 32>(prefix);
+    store_shared(prefixes(slot, chunk) + lane_index(), prefix[0]);
+    if ((chunk + 1) * kChunk <= t.count && lane_index() == 31)
+      Letter::publish(total_words(t.row, t.first / kChunk + chunk), tag, prefix[0]);
+  }
+
+  // Of kCount segments from the tile's segment `first` on: lane s % 32 has that of segment s.
+  template <int kCount>
+  CUMULUS_DEVICE Element segment_totals(const Tile& t, u8* slot, int first) const {
+    constexpr int kMost = sizeof(Element) <= 4 ? 8 : sizeof(Element) <= 8 ? 4 : 2, kBatch = kMost < kCount ? kMost : kCount;
+    Element own{};
 #pragma unroll 1
-    for (int s = 0; s < 32; s += kBatch) {
+    for (int s = first; s < first + kCount; s += kBatch) {
       Element v[kBatch][4];
-      read(t, slot, x + s * kSegment, v);
+      read(t, slot, s * kSegment, v);
 #pragma unroll
       for (u32 step = 1; step < 32; step *= 2)
 #pragma unroll
@@ -201,11 +214,10 @@ struct SplitRowsKernel {
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
         const Element total = shuffle(v[i][3], 0);
-        if (static_cast<int>(lane_index()) == s + i) segments[0] = total;
+        if (static_cast<int>(lane_index()) == (s + i) % 32) own = total;
       }
     }
-    scan_lanes<S, 32>(segments);
-    return segments[0];
+    return own;
   }
 
   // ---- scanners: a job is a batch of 32 chunks of a row, lane = chunk ----
@@ -313,17 +325,20 @@ struct SplitRowsKernel {
 
   // ---- storers ----
 
-  CUMULUS_DEVICE void store(int storer) {
-    for (i64 i = storer;; i += kStorers) {
-      const int slot = static_cast<int>(i % kSlots);
-      barrier_wait(&control.full[slot], static_cast<u32>(i / kSlots) & 1);
+  CUMULUS_DEVICE void store(int warp) {
+    const int member = warp % kTeam;
+    for (RingPlace<kSlots> at = {warp / kTeam};; at.advance(kStorers)) {
+      const int slot = at.slot;
+      barrier_wait(&control.full[slot], at.round);
       const i64 tile = load_shared(&control.tile[slot]);
       if (uniform(tile < 0)) return;
       const Tile t(*this, tile);
-      barrier_wait(&control.reduced[slot], static_cast<u32>(i / kSlots) & 1);
+      barrier_wait(&control.reduced[slot], at.round);
       const Element start = wait_for_starts(t);
-      for (int c = 0; c < kChunks && t.first + c * kChunk < a.n_out; ++c)
-        store_chunk(t, slot, c, shuffle(start, static_cast<u32>(c)), shuffle(start, static_cast<u32>(c) + 1));
+      for (int s = member * kShare; s < (member + 1) * kShare && t.first + s * kSegment < a.n_out; s += kPiece) {
+        const int c = s / 32;
+        store_piece(t, slot, c, s % 32, shuffle(start, static_cast<u32>(c)), shuffle(start, static_cast<u32>(c) + 1));
+      }
       sync_warp();
       if (lane_index() == 0) barrier_arrive(&control.empty[slot]);
     }
@@ -341,33 +356,36 @@ struct SplitRowsKernel {
     }
   }
 
-  CUMULUS_DEVICE void store_chunk(const Tile& t, int slot, int chunk, const Element& chunk_start, const Element& next_chunk) const {
+  // kPiece segments of a chunk, from its segment `begin` on.
+  CUMULUS_DEVICE void store_piece(const Tile& t, int slot, int chunk, int begin, const Element& chunk_start,
+                                  const Element& next_chunk) const {
     constexpr int kBatch = sizeof(Element) <= 4 ? 4 : sizeof(Element) <= 8 ? 2 : 1;
     const u32 lane = lane_index();
     const bool exclusive = S::is_exclusive(a.flags), no_initial = !(a.flags & kHasInitial);
-    const i64 first = t.first + chunk * kChunk, left = a.n_out - first;
-    const int end = left > kChunk ? kChunk : static_cast<int>(left);
-    const bool has_chunk = has_start() || first > 0;
+    const int place = chunk * kChunk + begin * kSegment;  // in the tile
+    const i64 first = t.first + place, left = a.n_out - first;
+    const int end = left > kPiece * kSegment ? kPiece * kSegment : static_cast<int>(left);
+    const bool has_chunk = has_start() || t.first + chunk * kChunk > 0;
     const Element before = load_shared(prefixes(slot, chunk) + ((lane + 31) & 31));
     const Element segment_start = select(lane == 0, chunk_start, combine_start<S>(has_chunk, chunk_start, before));
     Outlet outlet(t.tensors.out.from(first), end);
-    Element here = chunk_start;
+    Element here = shuffle(segment_start, static_cast<u32>(begin));
 #pragma unroll 1
-    for (int s = 0; s < 32 && s * kSegment < end; s += kBatch) {
+    for (int s = 0; s < kPiece && s * kSegment < end; s += kBatch) {
       Element v[kBatch][4], total[kBatch];
-      read(t, slot_at(slot), chunk * kChunk + s * kSegment, v);
+      read(t, slot_at(slot), place + s * kSegment, v);
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) total[i] = v[i][3];
       scan_lanes<S, 32>(total);
 #pragma unroll
       for (int i = 0; i < kBatch; ++i) {
         v[i][3] = total[i];
-        Element next = shuffle(segment_start, static_cast<u32>(s + i + 1) & 31);
-        if (i + 1 == kBatch) next = select(s + kBatch == 32, next_chunk, next);
+        Element next = shuffle(segment_start, static_cast<u32>(begin + s + i + 1) & 31);
+        if (i + 1 == kBatch) next = select(begin + s + kBatch == 32, next_chunk, next);
         const int x = (s + i) * kSegment + static_cast<int>(lane) * 4;
         Element r[5];
         typename S::OutBits q[4];
-        finish_quad<S, 32>(v[i], has_chunk || s + i > 0, here, next, r);
+        finish_quad<S, 32>(v[i], has_chunk || begin + s + i > 0, here, next, r);
         encode_quad<S>(r, exclusive, first + x == 0 && no_initial, q);
         outlet.put((s + i) * kSegment, s + i == 0, q);
         if (S::has_total(a.flags)) store_total_of_quad<S>(a, t.offsets, first + x, r);
@@ -383,11 +401,11 @@ struct SplitRowsKernel {
     SplitRowsKernel k(a);
     k.begin();
     const int warp = static_cast<int>(warp_index());
+    constexpr int kFirstStorer = 1 + kReducers * kReducerTeam, kFirstScanner = kFirstStorer + kStorers * kTeam;
     if (warp == 0) k.load();
-    else if (warp <= kReducers) k.reduce(warp - 1);
-    else if (warp <= kReducers + kStorers) k.store(warp - 1 - kReducers);
-    else if (load_shared(&k.control.launch.rank) == 0)
-      k.scan(static_cast<u32>(warp - 1 - kReducers - kStorers), k.ring + kSlots * kSlotBytes);
+    else if (warp < kFirstStorer) k.reduce(warp - 1);
+    else if (warp < kFirstScanner) k.store(warp - kFirstStorer);
+    else if (load_shared(&k.control.launch.rank) == 0) k.scan(static_cast<u32>(warp - kFirstScanner), k.ring + kSlots * kSlotBytes);
     end_launch(a, k.control.launch, k.tag);
   }
 
@@ -396,8 +414,9 @@ struct SplitRowsKernel {
     if (thread == 0) {
       for (int i = 0; i < kSlots; ++i) {
         barrier_init(&control.full[i], kFullCount);
-        barrier_init(&control.reduced[i], 1);
-        barrier_init(&control.empty[i], 2);
+        barrier_init(&control.summed[i], kReducerTeam);
+        barrier_init(&control.reduced[i], kReducerTeam);
+        barrier_init(&control.empty[i], kReducerTeam + kTeam);
       }
       store_shared(&control.groups_done, 0u);
     }

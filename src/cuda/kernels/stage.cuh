@@ -33,6 +33,7 @@ struct Stage {
   CUMULUS_DEVICE int edge_head() const { return inner_begin() < count * kBytes ? inner_begin() / kBytes : count; }
   CUMULUS_DEVICE int edge_tail() const { return inner_end() / kBytes > edge_head() ? inner_end() / kBytes : edge_head(); }
 
+  CUMULUS_DEVICE bool has_edges() const { return ((shift | count * kBytes) & 15) != 0; }
   // Thread `who` of `of`: whatever cannot be copied in pieces of 16 bytes.
   CUMULUS_DEVICE void copy_edges(u32 who, u32 of) const {
     if constexpr (kContiguous) {
@@ -59,6 +60,26 @@ struct Stage {
         if constexpr (kCopies == kCopyAsync) async_load16(to + b, from + b);
         else store_shared(reinterpret_cast<Bits128*>(to + b), load_global<16>(from + b));
       }
+    }
+  }
+
+  // The same for all kOf threads of a block, whose vectors are on their way together.
+  template <int kOf>
+  CUMULUS_DEVICE void copy_at_once(u32 who) const {
+    constexpr int kVectors = (kTile * kBytes / 16 + kOf - 1) / kOf;
+    const u8* from = lowest() + inner_begin();
+    u8* to = at + shift + inner_begin();
+    Bits128 v[kVectors] = {};
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      const u32 b = (static_cast<u32>(i * kOf) + who) * 16;
+      if (b < inner_bytes()) v[i] = load_global<16>(from + b);
+    }
+    copy_edges(who, kOf);
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      const u32 b = (static_cast<u32>(i * kOf) + who) * 16;
+      if (b < inner_bytes()) store_shared(reinterpret_cast<Bits128*>(to + b), v[i]);
     }
   }
 
