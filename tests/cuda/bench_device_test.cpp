@@ -13,7 +13,7 @@
 #include "cuda/program.h"
 #include "cuda/yardstick_sources.h"
 #include "error.h"
-#include "fake_driver.h"
+#include "fake_device.h"
 #include "types.h"
 
 namespace {
@@ -44,15 +44,11 @@ CUresult end_capture(CUstream, CUgraph*) { return capturing = false, CUDA_SUCCES
 CUresult elapsed(float* ms, CUevent, CUevent) { return *ms = 2, CUDA_SUCCESS; }
 CUresult function_of(CUfunction* function, CUmodule, const char*) { return *function = nullptr, CUDA_SUCCESS; }
 
-class BenchDevice : public testing::Test {
+class BenchDevice : public support::FakeDevice {
  protected:
-  static void SetUpTestSuite() { setenv("CUMULUS_CACHE_DIR", "", 1); }  // kernels of tests stay out of the user's cache
-
   void SetUp() override {
-    if (find_nvrtc(real_system()).empty()) GTEST_SKIP() << "this machine has no NVRTC";
-    FakeDriver::reset();
-    driver = support::fake_driver();
-    driver.cuCtxPushCurrent(handle(context));
+    FakeDevice::SetUp();
+    if (IsSkipped()) return;
     driver.cuLaunchKernel = launch;
     driver.cuMemsetD8Async = flush;
     driver.cuMemcpyDtoDAsync = copy;
@@ -95,12 +91,8 @@ class BenchDevice : public testing::Test {
     return source;
   }
 
-  static inline unsigned long long next_id = 90000;
-  support::FakeContext context{0, next_id++};
-  const DeviceInfo device = *find_preset("h200");
   std::vector<char> host = std::vector<char>(64);  // never read: the driver copies nothing
   std::int64_t shape[1] = {};
-  Driver driver{};
 };
 
 std::set<std::string> names(const std::map<std::string, std::vector<double>>& series) {

@@ -11,30 +11,30 @@
 #include "cuda/nvrtc.h"
 #include "cumulus/cumulus.h"
 #include "error.h"
-#include "fake_driver.h"
+#include "fake_device.h"
 
 namespace {
 
 using namespace cumulus;
 using namespace cumulus::cuda;
-using support::FakeDriver;
 
 constexpr std::int64_t kLong = 1 << 22;  // one row that needs a workspace
 
-class Launch : public testing::Test {
+class Launch : public support::FakeDevice {
  protected:
-  static void SetUpTestSuite() { setenv("CUMULUS_CACHE_DIR", "", 1); }  // kernels of tests stay out of the user's cache
-
   void SetUp() override {
-    if (find_nvrtc(real_system()).empty()) GTEST_SKIP() << "this machine has no NVRTC";
-    FakeDriver::reset();
-    driver = support::fake_driver();
-    driver.cuCtxPushCurrent(handle(context));
+    FakeDevice::SetUp();
+    if (IsSkipped()) return;
     in = fake().add_memory(CU_MEMORYTYPE_DEVICE, 0, false, 8 * kLong + 64);
     out = fake().add_memory(CU_MEMORYTYPE_DEVICE, 0, false, 8 * kLong + 64);
   }
 
-  FakeDriver& fake() { return FakeDriver::get(); }
+  // From now on the stream's work goes to the graph.
+  void capture(support::FakeGraph& graph) {
+    stream.capture_status = CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    stream.capture = next_id++;
+    stream.graph = &graph;
+  }
 
   cumulus_tensor tensor(std::uint64_t address, DType dtype = DType::f32) {
     return {reinterpret_cast<void*>(address), shape, nullptr, 2, static_cast<std::int32_t>(dtype), CUMULUS_CUDA, 0};
@@ -71,13 +71,9 @@ class Launch : public testing::Test {
     return "";
   }
 
-  static inline unsigned long long next_id = 70000;
-  support::FakeContext context{0, next_id++};
   support::FakeStream stream{&context, next_id++};
-  const DeviceInfo device = *find_preset("h200");
   std::uint64_t in = 0, out = 0;
   std::int64_t shape[2] = {};
-  Driver driver{};
 };
 
 TEST_F(Launch, OnceAndWithTheCallersStream) {
@@ -241,9 +237,7 @@ TEST_F(Launch, AGivenWorkspaceServesACaptureAndIsNotTheGraphs) {
   cumulus_scan_args a = args(1, kLong);
   a.stream = handle(stream);
   support::FakeGraph graph;
-  stream.capture_status = CU_STREAM_CAPTURE_STATUS_ACTIVE;
-  stream.capture = next_id++;
-  stream.graph = &graph;
+  capture(graph);
   Problem problem;
   canonicalise(a, true, problem);
   Call call;
@@ -305,9 +299,7 @@ TEST_F(Launch, CapturedCallsUseTheGraphsWorkspace) {
   cumulus_scan_args a = args(1, kLong);
   a.stream = handle(stream);
   support::FakeGraph graph;
-  stream.capture_status = CU_STREAM_CAPTURE_STATUS_ACTIVE;
-  stream.capture = next_id++;
-  stream.graph = &graph;
+  capture(graph);
   run(a);
   const std::uint64_t captured = fake().launches.back().workspace;
   stream.capture_status = CU_STREAM_CAPTURE_STATUS_NONE;
