@@ -41,11 +41,15 @@ std::string read_text(const std::string& path, std::size_t limit) {
   return text;
 }
 
-void write_text(const std::string& path, const std::string& text, bool force) {
+void check_place(const std::string& path, bool force) {
   struct stat status {};
   const bool exists = lstat(path.c_str(), &status) == 0;
   if (exists && S_ISDIR(status.st_mode)) fail_io("cannot write", path, EISDIR);
   if (exists && !force) fail_exists(path);
+}
+
+void write_text(const std::string& path, const std::string& text, bool force) {
+  check_place(path, force);
   std::string temporary = path + ".XXXXXX";
   const int file = make_temporary(temporary);
   if (file < 0) fail_io("cannot create a temporary file beside", path, errno);

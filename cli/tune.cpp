@@ -246,7 +246,10 @@ void tune_scan(const TuneOptions& options) {
     throw CliError(kExitUsage, fmt::format("--device {}: tune says --cuda N for a GPU, and nothing for the CPU", options.scan.device));
   const BenchCase bench_case = tunable_case(options);
   if (options.dry_run) return print(stages_text(dry_stages(bench_case, options)));
-  parse_start(options), parse_search(options.search);  // before minutes of work
+  // Before minutes of work:
+  parse_start(options), parse_search(options.search);
+  const bool to_file = !options.json.empty() && options.json != "-";
+  if (to_file) check_place(options.json, options.force);
   if (keeps(options)) check_tuning_file(tuning_file());
   const Target target = options.cuda >= 0 ? cuda_target(bench_case, options) : cpu_target(bench_case, options);
   std::string text = fmt::format("bits compared with: {}\nmetrics: {}\n", target.reference, target.metrics);
@@ -258,8 +261,8 @@ void tune_scan(const TuneOptions& options) {
   }
   const Json& json = options.repeat == 1 ? sessions.at(0) : sessions;
   if (options.json == "-") return print_json(json);
-  if (!options.json.empty()) write_text(options.json, json.dump(2) + "\n", options.force);
   print(text);
+  if (to_file) write_text(options.json, json.dump(2) + "\n", options.force);
 }
 
 void tune(const TuneOptions& options) {

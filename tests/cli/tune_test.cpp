@@ -93,6 +93,15 @@ TEST_F(Tune, WritesASessionThatReportsCanRead) {
   EXPECT_EQ(folder.names(), std::vector<std::string>{"session.json"}) << "nothing was saved";
 }
 
+TEST_F(Tune, AFileInTheSessionsPlaceIsRefusedBeforeAnythingIsMeasured) {
+  cli_test::write_file(folder / "session.json", "mine");
+  EXPECT_TRUE(has(out(small({"--json", "session.json"}), 2), "session.json exists"));
+  EXPECT_EQ(cli_test::read_file(folder / "session.json"), "mine");
+  EXPECT_EQ(folder.names(), std::vector<std::string>{"session.json"}) << "a session was run, and saved";
+  out(small({"--json", "session.json", "--no-save", "--force"}));
+  EXPECT_TRUE(json::parse(cli_test::read_file(folder / "session.json")).contains("stages"));
+}
+
 TEST_F(Tune, EveryKindOfScanIsTuned) {
   for (const std::vector<std::string>& scan :
        std::vector<std::vector<std::string>>{{"--shape", "2048x64", "--axis", "0"},
