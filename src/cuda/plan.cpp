@@ -198,16 +198,18 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
             streams = in * inputs(p.op) + (p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0);
   plan.chunks = std::clamp(4 / streams, 1, 2);
   if (tuning.chunks > 0) plan.chunks = tuning.chunks;
-  // Elements of eight bytes and more are few in a ring, and a slot is what they must not hold for long: teams of warps share a tile. Narrow
-  // ones mean more elements a second, so more warps.
+  // Of elements of eight bytes and more a ring holds few tiles, none of which may stay in it for long: teams of warps share a tile. Narrow
+  // elements are more a second, so more warps. Measured on an H200: docs/decisions.md.
   const int element = element_bytes(p);
   const auto [reducers, storers, team, scanners] = element > 16  ? std::array{1, 1, 2, 4}
                                                    : element > 8 ? std::array{1, 2, 2, 4}
-                                                   : element > 4 ? std::array{1, 2, 4, 4}
-                                                   : in <= 2     ? std::array{4, 3, 2, 17}
-                                                                 : std::array{4, 3, 1, 8};
+                                                   : element > 4 ? std::array{1, 2, 4, in < 8 ? 8 : 4}
+                                                   : in <= 2     ? std::array{2, 3, 2, 17}
+                                                                 : std::array{4, 6, 1, 8};
   plan.team = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(tuning.team > 0 ? tuning.team : team, 1, 8))));
-  plan.reducers = tuning.reducers > 0 ? tuning.reducers : reducers;
+  plan.reducers = tuning.reducers > 0 ? tuning.reducers
+                  : plan.chunks == 1  ? reducers
+                                      : reducers * plan.team;  // teams have tiles of one chunk
   plan.storers = tuning.storers > 0 ? tuning.storers : storers;
   plan.scanners = tuning.scanners > 0 ? tuning.scanners : scanners;
   plan.levels = levels_for(p.n_out + kChunk);
