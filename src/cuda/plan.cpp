@@ -106,13 +106,17 @@ bool plan_packed_rows(const Problem& p, const DeviceInfo& device, const Tuning& 
     return false;
   plan_short_rows(p, device, plan);
   plan.layout = Layout::packed_rows;
-  // Sixteen bytes of each thread's rows, times four: finding places costs as much as scanning a quad.
+  // Finding a quad's place costs as much as scanning it: a thread does it for some at a time, fewer of wide elements.
   const std::int64_t widest = std::max<std::int64_t>(element_bytes(p), bytes(p.in_dtype) * inputs(p.op));
-  plan.segments = tuning.segments > 0 ? std::min(tuning.segments, 8) : static_cast<int>(std::clamp<std::int64_t>(16 / widest, 1, 4));
+  plan.segments = std::clamp(tuning.segments > 0 ? tuning.segments : static_cast<int>(16 / widest), 1, tuning.segments > 0 ? 8 : 4);
+  const auto shared = [&] {
+    const auto piece = [&](std::int64_t element) { return divide_up(kShortThreads * plan.segments * 4 * element + 16, 128) * 128; };
+    const std::int64_t in = piece(bytes(p.in_dtype)) * inputs(p.op) + (p.masked() ? piece(bytes(p.mask_dtype)) : 0);
+    return static_cast<std::int32_t>(std::max(in, piece(bytes(p.out_dtype))));
+  };
+  while (plan.segments > 1 && shared() > device.shared_per_block) --plan.segments;
+  plan.shared = shared();
   plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, divide_up(p.rows * plan.lanes, kShortThreads * plan.segments)));
-  const auto piece = [&](std::int64_t element) { return divide_up(kShortThreads * plan.segments * 4 * element + 16, 128) * 128; };
-  const std::int64_t in = piece(bytes(p.in_dtype)) * inputs(p.op) + (p.masked() ? piece(bytes(p.mask_dtype)) : 0);
-  plan.shared = static_cast<std::int32_t>(std::max(in, piece(bytes(p.out_dtype))));
   const int more = plan.segments > 1 ? 1 + plan.segments / 2 : 1;  // quads of a thread take registers
   plan.blocks_per_sm = std::max(1, std::min(plan.blocks_per_sm / more, device.shared_per_sm / (plan.shared + device.shared_reserved)));
   plan.reason = "rows of at most 128 results, one behind the other: a block's rows pass through shared memory as vectors";
@@ -190,9 +194,9 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   plan.reason = plan.walks ? "a block walks a row, a tile of it in registers" : "a block holds a row in registers";
 }
 
-// The ring of tiles; false if not even one tile fits.
 constexpr int kMostWarps = 32;  // of a block
 
+// The ring of tiles; false if not even one tile fits.
 bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   const int in = static_cast<int>(bytes(p.in_dtype)),
             streams = in * inputs(p.op) + (p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0);
@@ -271,7 +275,6 @@ bool pieces_aligned(const Problem& p, int lane_dim, const void* data, DType dtyp
 constexpr int kColumnWarps = 4, kColumnRows = 16;
 
 // A bulk copy for each row costs more than it moves if that is less than a KiB.
-// A bulk copy costs the loader about as much for 256 bytes as for 1024.
 bool large_pieces(std::int64_t width, std::int64_t in, std::int64_t mask) {
   return width * in >= 1024 && (mask == 0 || width * mask >= 1024);
 }

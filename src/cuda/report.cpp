@@ -27,10 +27,11 @@ std::string to_json(const Problem& p, const Plan& plan, const DeviceInfo& device
                                  {"shared", plan.shared},
                                  {"blocks_per_sm", plan.blocks_per_sm}};
   if (plan.layout == Layout::short_rows) json["lanes"] = plan.lanes;
-  if (plan.layout == Layout::rows) json["segments"] = plan.segments;
+  if (plan.layout == Layout::rows || plan.layout == Layout::packed_rows) json["segments"] = plan.segments;
   if (plan.layout == Layout::split_rows) {
     json["chunks"] = plan.chunks, json["slots"] = plan.slots, json["flight"] = plan.flight;
     json["reducers"] = plan.reducers, json["storers"] = plan.storers, json["scanners"] = plan.scanners;
+    json["team"] = plan.team;
   }
   json["workspace_bytes"] = 8 * plan.workspace_words;
   json["bytes_moved"] = plan.bytes_moved;

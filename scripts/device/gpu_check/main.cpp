@@ -3,7 +3,7 @@
 //   gpu_check layouts [NAMES]        small calls of every layout (or of those named, with commas between), on both paths
 //   gpu_check soak SECONDS SEED      threads, streams and graphs at once, every result compared
 //   gpu_check table [WORD]           full-size cases (whose names contain WORD): bits, and the ratio to a copy of the same bytes
-//   gpu_check sweep WORD             those cases under other tunings
+//   gpu_check sweep WORD [TUNINGS]   those cases under other tunings, or the ones given: "storers=2,scanners=7;flight=3"
 //   gpu_check small                  1-D scans of 2^10 to 2^27 elements
 #include <algorithm>
 #include <cstdio>

@@ -394,6 +394,7 @@ std::string describe(const cuda::Plan& p) {
 // The ratio to a copy of cases whose names contain `word`, under the default tuning and its neighbours, or those of `list`.
 int sweep(const std::string& word, const std::string& list) {
   Timer timer;
+  int wrong = 0;
   for (const Row& r : rows()) {
     if (r.name.find(word) == std::string::npos) continue;
     const Problem planned = problem_of(r, reinterpret_cast<void*>(4096), reinterpret_cast<void*>(std::uintptr_t{1} << 40),
@@ -414,7 +415,6 @@ int sweep(const std::string& word, const std::string& list) {
     const auto results = static_cast<std::size_t>(p.rows * p.n_out * bytes(p.out_dtype));
     const std::size_t looked_at = std::min(results / 2, std::size_t{1} << 26);
     std::vector<char> first, now(2 * looked_at);  // both ends of the results, under the default tuning and under another
-    int wrong = 0;
     for (const Tuning& t : tunings) {
       try {
         Call call;
@@ -434,9 +434,8 @@ int sweep(const std::string& word, const std::string& list) {
       }
     }
     std::fflush(stdout);
-    if (wrong) return wrong;
   }
-  return 0;
+  return wrong;
 }
 
 int small_sizes() {
