@@ -1,10 +1,7 @@
 // cumulus tune: searches faster parameters for a scan on this machine, and keeps them where calls look them up.
 #include <fmt/chrono.h>
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 
-#include <algorithm>
-#include <charconv>
 #include <csignal>
 #include <ctime>
 #include <map>
@@ -19,10 +16,10 @@
 #include "output.h"
 #include "progress.h"
 #include "text_file.h"
-#include "text_lines.h"
 #include "tune_cache.h"
 #include "tune_cpu.h"
 #include "tune_cuda.h"
+#include "tune_parameters.h"
 #include "tune_report.h"
 #include "tuning/cuda_stages.h"
 #include "tuning/lookup.h"
@@ -76,30 +73,11 @@ tuning::Search parse_search(const std::string& text) {
   throw CliError(kExitUsage, fmt::format("--search {}: staged, exhaustive or random", text));
 }
 
-// "threads 1" or "threads=1": a parameter with one of these names.
-std::pair<std::string, std::int64_t> parse_parameter(std::string_view text, const std::vector<std::string>& names) {
-  const std::size_t gap = std::min(text.find_first_of(" ="), text.size());
-  const std::string name(text.substr(0, gap));
-  const std::string_view number = trimmed(text.substr(std::min(gap + 1, text.size())));
-  std::int64_t value = -1;
-  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), value);
-  const bool known = std::find(names.begin(), names.end(), name) != names.end();
-  if (!known || error != std::errc() || end != number.data() + number.size() || value < 0)
-    throw CliError(kExitUsage,
-                   fmt::format("--start {}: \"NAME NUMBER, NAME NUMBER\" is needed, with names of {}", text, fmt::join(names, ", ")));
-  return {name, value};
-}
-
-// Of the backend that is tuned; separated by commas, as tables print them.
 tuning::Parameters parse_start(const TuneOptions& options) {
   const std::vector<std::string> names = options.cuda >= 0 ? tuning::cuda_names() : tuning::cpu_names();
   tuning::Parameters start;
-  for (const std::string_view text : options.start)
-    for (std::size_t from = 0, to; from < text.size(); from = to + 1) {
-      to = std::min(text.find(',', from), text.size());
-      const auto [name, value] = parse_parameter(trimmed(text.substr(from, to - from)), names);
-      start[name] = value;
-    }
+  for (const std::string& text : options.start)
+    for (const auto& [name, value] : parse_parameters("--start", text, names)) start[name] = value;
   return start;
 }
 

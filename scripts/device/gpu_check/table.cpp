@@ -17,6 +17,7 @@
 #include "cpu/run.h"
 #include "cuda/program.h"
 #include "gpu.h"
+#include "tune_parameters.h"
 #include "tuning/cuda_stages.h"
 
 namespace gpu_check {
@@ -310,18 +311,13 @@ int check_table(const std::string& word, bool bits) {
 
 namespace {
 
-// What `base` becomes by each of a list like "storers=2,scanners=7;flight=3".
+// `base`, and what it becomes by each of a list like "storers=2,scanners=7;flight=3".
 std::vector<Tuning> changed(const Tuning& base, const std::string& list) {
   std::vector<Tuning> all = {base};
   std::istringstream changes(list);
   for (std::string change; std::getline(changes, change, ';');) {
-    tuning::Parameters parameters = {{"capability", base.capability}};
-    std::istringstream fields(change);
-    for (std::string field; std::getline(fields, field, ',');) {
-      const auto equals = field.find('=');
-      if (equals == std::string::npos) throw Failure{CUMULUS_INVALID_ARGUMENT, "sweep: '" + field + "' is not NAME=VALUE"};
-      parameters[field.substr(0, equals)] = std::stoll(field.substr(equals + 1));
-    }
+    tuning::Parameters parameters = cli::parse_parameters("TUNINGS", change, tuning::cuda_names());
+    parameters.emplace("capability", base.capability);
     all.push_back(tuning::cuda_tuning(parameters));
   }
   return all;
