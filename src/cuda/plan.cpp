@@ -108,7 +108,7 @@ bool plan_packed_rows(const Problem& p, const DeviceInfo& device, const Tuning& 
   plan.layout = Layout::packed_rows;
   // Finding a quad's place costs as much as scanning it: a thread does it for some at a time, fewer of wide elements.
   const std::int64_t widest = std::max<std::int64_t>(element_bytes(p), bytes(p.in_dtype) * inputs(p.op));
-  plan.segments = std::clamp(tuning.segments > 0 ? tuning.segments : static_cast<int>(16 / widest), 1, tuning.segments > 0 ? 8 : 4);
+  plan.segments = tuning.segments > 0 ? std::min(tuning.segments, 8) : std::clamp(static_cast<int>(16 / widest), 1, 4);
   const auto shared = [&] {
     const auto piece = [&](std::int64_t element) { return divide_up(kShortThreads * plan.segments * 4 * element + 16, 128) * 128; };
     const std::int64_t in = piece(bytes(p.in_dtype)) * inputs(p.op) + (p.masked() ? piece(bytes(p.mask_dtype)) : 0);
@@ -117,7 +117,7 @@ bool plan_packed_rows(const Problem& p, const DeviceInfo& device, const Tuning& 
   while (plan.segments > 1 && shared() > device.shared_per_block) --plan.segments;
   plan.shared = shared();
   plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, divide_up(p.rows * plan.lanes, kShortThreads * plan.segments)));
-  const int more = plan.segments > 1 ? 1 + plan.segments / 2 : 1;  // quads of a thread take registers
+  const int more = 1 + plan.segments / 2;  // quads of a thread take registers
   plan.blocks_per_sm = std::max(1, std::min(plan.blocks_per_sm / more, device.shared_per_sm / (plan.shared + device.shared_reserved)));
   plan.reason = "rows of at most 128 results, one behind the other: a block's rows pass through shared memory as vectors";
   return true;

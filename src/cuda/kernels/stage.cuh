@@ -56,10 +56,8 @@ struct Stage {
     if constexpr (kCopies == kCopyBulk) {
       if (who == 0 && inner_bytes() > 0) bulk_load(to, from, inner_bytes(), full);
     } else {
-      for (u32 b = who * 16; b < inner_bytes(); b += of * 16) {
-        if constexpr (kCopies == kCopyAsync) async_load16(to + b, from + b);
-        else store_shared(reinterpret_cast<Bits128*>(to + b), load_global<16>(from + b));
-      }
+      static_assert(kCopies == kCopyAsync || !kContiguous);  // strided elements are edges, all of them
+      for (u32 b = who * 16; b < inner_bytes(); b += of * 16) async_load16(to + b, from + b);
     }
   }
 
