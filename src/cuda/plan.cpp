@@ -222,7 +222,7 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
       stage(in) * inputs(p.op) + (p.masked() ? stage(static_cast<int>(bytes(p.mask_dtype))) : 0) + plan.chunks * 32 * element_bytes(p);
   // Control (kernels/split_rows.cuh): barriers and tile numbers by slot, flags, 64 + 8 wide values.
   const auto control = [&](int slots) {
-    return divide_up(40 * slots + 4 * (3 + plan.scanners + 64 + 8 + 1) + 32 + 72 * wide_bytes(p), 128) * 128;
+    return divide_up(40 * slots + 4 * (5 + plan.scanners + 64 + 8 + 1) + 32 + 72 * wide_bytes(p), 128) * 128;
   };
   const std::int64_t carry = plan.levels * 6 * wide_bytes(p);
   const int most = tuning.slots > 0 ? tuning.slots : 24;
@@ -359,8 +359,11 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.narrow = narrow ? static_cast<int>(columns) : 0;
   plan.side = narrow ? static_cast<int>(std::bit_floor(static_cast<unsigned>(kNarrow / columns))) : 1;
   const std::int64_t width = narrow ? columns : plan.columns * 32, strips = p.rows / columns * divide_up(columns, width);
+  const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
+  plan.copies = column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask));
+  const int loaders = (plan.copies == Copies::bulk && !narrow) || element > 8 ? 1 : 2;  // kLoaders of kernels/split_columns.cuh
   // In the first block each group of 32 lanes of a strip has a warp for its chunks, and one for its nodes of level 3.
-  plan.scanners = std::max(tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 2 : 5, 2 * plan.columns);
+  plan.scanners = std::max(tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 2 : 6 - loaders, 2 * plan.columns);
   plan.levels = levels_for(p.n_out + kSegment);
   const auto piece = [&] {  // of a narrow tile: NarrowTile::kPieceBytes
     const std::int64_t areas = (kSegment * columns * in + 16) * inputs(p.op) + (mask > 0 ? kSegment * columns * mask + 16 : 0);
@@ -369,7 +372,7 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   const std::int64_t data = narrow ? plan.side * piece() : kSegment * width * (in * inputs(p.op) + mask),
                      slot = data + (kColumnTeam + 2) * 32 * plan.columns * element;
   const std::int64_t carry = divide_up((plan.levels * 6 + 1) * wide_bytes(p) * plan.columns * 32, 16) * 16;
-  const auto control = [&](int slots) { return divide_up(120 * slots + 32 + 4 * plan.columns, 128) * 128; };
+  const auto control = [&](int slots) { return divide_up(120 * slots + 40 + 4 * plan.columns, 128) * 128; };
   const int most = tuning.slots > 0 ? tuning.slots : 12;
   plan.slots = 0;
   while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
@@ -381,10 +384,8 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.reducers = std::min(std::max(tuning.reducers, 1), at_most);
   plan.storers = std::min(std::max(tuning.storers, 1), at_most);
   plan.starters = std::min(widest > 8 ? 1 : 2, at_most);
-  const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
-  plan.copies = column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask));
   plan.step = 0, plan.aligned = false;
-  plan.warps = 1 + kColumnTeam * (plan.reducers + plan.storers) + plan.starters + plan.scanners;
+  plan.warps = loaders + kColumnTeam * (plan.reducers + plan.storers) + plan.starters + plan.scanners;
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
   plan.blocks_per_sm = 1;
   const std::int64_t tiles = divide_up(p.n_out, plan.side * kSegment) * strips, chunks = p.n / kChunk;

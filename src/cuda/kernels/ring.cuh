@@ -24,19 +24,43 @@ CUMULUS_DEVICE i64 take_ticket(const Args<kDims>& a, int counter) {
   return shuffle(ticket, 0);
 }
 
-// The loading warp: fill(slot, ticket) for every ticket below `tickets` that it gets, when the slot is free and fewer than kFlight fills
-// are under way; then fill(slot, -1), kEnds times, for every reader has to see one.
-template <int kFlight, int kEnds, int kSlots, int kDims, class Fill>
-CUMULUS_DEVICE void fill_ring(const Args<kDims>& a, Barrier (&full)[kSlots], Barrier (&empty)[kSlots], i64 tickets, const Fill& fill) {
+// What loading warps tell each other, in shared memory.
+struct Loading {
+  u32 turn, ends;  // fills that have their tickets; those without one
+
+  CUMULUS_DEVICE void begin() { store_shared(&turn, 0u), store_shared(&ends, 0u); }
+};
+
+// One of kLoaders loading warps: fill(slot, ticket) for every ticket below `tickets` that it gets, when the slot is free and fewer than
+// kFlight fills are under way; then fill(slot, -1), kEnds times, for every reader has to see one. Loaders take slots, and so tickets, in
+// turn.
+template <int kFlight, int kEnds, int kLoaders, int kSlots, int kDims, class Fill>
+CUMULUS_DEVICE void fill_ring(const Args<kDims>& a, int loader, Loading& loading, Barrier (&full)[kSlots], Barrier (&empty)[kSlots],
+                              i64 tickets, const Fill& fill) {
   // A barrier's phase before its first one counts as over, so that nobody waits in the first round.
   RingPlace<kSlots> at, behind = {kSlots - kFlight, 1};
-  for (int ends = 0; ends < kEnds; at.advance(1), behind.advance(1)) {
+  at.advance(loader), behind.advance(loader);
+  u32 ends = 0;
+  const auto pass_on = [&](u32 turn) {
+    if constexpr (kLoaders == 1) return;
+    sync_warp();
+    if (lane_index() != 0) return;
+    store_shared(&loading.ends, ends);
+    store_release_shared(&loading.turn, turn);
+  };
+  for (u32 turn = static_cast<u32>(loader);; turn += kLoaders, at.advance(kLoaders), behind.advance(kLoaders)) {
+    if constexpr (kLoaders > 1) {
+      while (!uniform_all(load_acquire_shared(&loading.turn) == turn)) pause();
+      ends = load_shared(&loading.ends);
+    }
+    if (ends == kEnds) return pass_on(turn + 1);
     barrier_wait(&empty[at.slot], at.round ^ 1);
     barrier_wait(&full[behind.slot], behind.round);
     // The ticket comes last: what is taken and not loaded holds everybody up.
     i64 ticket = ends > 0 ? -1 : take_ticket(a, kTicket);
     if (ticket >= tickets) ticket = -1;
     if (ticket < 0) ++ends;
+    pass_on(turn + 1);
     fill(at.slot, ticket);
   }
 }

@@ -1,7 +1,7 @@
 // Long columns, too few to keep the device busy: the axis is cut as well. A tile is one segment (128 rows) of a strip of columns, or some
 // segments side by side where columns are few. Tiles are taken by ticket and pass through a ring in shared memory, as in split_rows.cuh,
 // with the same words {epoch, value} and the same argument for progress. Warps have roles:
-//   loader     takes tickets and fills slots
+//   loaders    take tickets and fill slots, one or two in turn
 //   reducers   leave every column's totals of quarter segments in the slot, and publish those of whole segments
 //   scanners   take a node of 32 columns each. In every block, by tickets of their own: chunks; segments' totals in, their prefixes out.
 //              In the first block: nodes of level 3; chunks' totals in, R at chunks' starts out.
@@ -25,8 +25,9 @@ struct SplitColumnsKernel {
   static constexpr int kGroups = kColumns;   // of 32 lanes in a strip
   static constexpr int kSteps = 32 / kSide;  // tiles of a chunk
   static constexpr int kStepWords = 32 * Letter::kWords;
-  static constexpr int kTeam = 4, kQuads = 32 / kTeam;  // warps; quads of a warp's share
-  static constexpr int kLeft = kTeam + 2;               // values of a lane's column that a slot holds: quarters' totals, R at both ends
+  static constexpr int kLoaders = sizeof(Element) > 8 ? 1 : Lanes::template kLoaders<kCopies>;  // of wider ones, registers are short
+  static constexpr int kTeam = 4, kQuads = 32 / kTeam;                                          // warps; quads of a warp's share
+  static constexpr int kLeft = kTeam + 2;  // values of a lane's column that a slot holds: quarters' totals, R at both ends
   static constexpr int kSlotBytes = Lanes::kDataBytes + kLeft * 32 * kColumns * static_cast<int>(sizeof(Element));
   // In the first block. A strip's groups must be under way together, for its tiles wait for all of them.
   static constexpr int kUpper = kScanners - kGroups;
@@ -46,6 +47,7 @@ struct SplitColumnsKernel {
     Barrier full[kSlots], reduced[kSlots], started[kSlots], empty[kSlots];
     Place place[kSlots];
     LaunchState launch;
+    Loading loading;
     u32 turn[kGroups];  // nodes of level 3 of this group that are done, over all strips
   };
   static constexpr int kControlBytes = (static_cast<int>(sizeof(Control)) + 127) / 128 * 128;
@@ -116,26 +118,27 @@ struct SplitColumnsKernel {
 
   // ---- loader ----
 
-  CUMULUS_DEVICE void load() {
+  CUMULUS_DEVICE void load(int loader) {
     constexpr int kFew = kReducers > kStorers ? kReducers : kStorers, kEnds = kFew > kStarters ? kFew : kStarters;  // every reader sees one
     i64 strip = -1, column = 0;  // of the last tile: most are of the same strip
     Offsets offsets;
-    fill_ring<kFlight, kEnds>(a, control.full, control.empty, length * strips.jobs, [&](int slot, i64 ticket) {
-      const i64 index = ticket - strip * length;  // in that strip
-      Place place = strip >= 0 && ticket >= 0 && index < length ? Place{strip, index / kSteps, index % kSteps, {}}
-                                                                : place_of<kSteps>(ticket < 0 ? 0 : ticket, length);
-      if (place.strip != strip) {
-        strip = place.strip, column = strips.first_column(strip);
-        offsets = strips.offsets(strip, column);
-      }
-      place.offsets = offsets;
-      const Tile t(*this, place);
-      if (ticket < 0) place.part = -1;
-      if (lane_index() == 0) store_shared(&control.place[slot], place);
-      sync_warp();
-      Lanes::template fill<kCopies>(slot_at(slot), a, Row<S, Strided<S>>(a, offsets), t.first, ticket < 0 ? 0 : t.rows,
-                                    strips.columns - column, &control.full[slot]);
-    });
+    fill_ring<kFlight, kEnds, kLoaders>(
+        a, loader, control.loading, control.full, control.empty, length * strips.jobs, [&](int slot, i64 ticket) {
+          const i64 index = ticket - strip * length;  // in that strip
+          Place place = strip >= 0 && ticket >= 0 && index < length ? Place{strip, index / kSteps, index % kSteps, {}}
+                                                                    : place_of<kSteps>(ticket < 0 ? 0 : ticket, length);
+          if (place.strip != strip) {
+            strip = place.strip, column = strips.first_column(strip);
+            offsets = strips.offsets(strip, column);
+          }
+          place.offsets = offsets;
+          const Tile t(*this, place);
+          if (ticket < 0) place.part = -1;
+          if (lane_index() == 0) store_shared(&control.place[slot], place);
+          sync_warp();
+          Lanes::template fill<kCopies>(slot_at(slot), a, Row<S, Strided<S>>(a, offsets), t.first, ticket < 0 ? 0 : t.rows,
+                                        strips.columns - column, &control.full[slot]);
+        });
   }
 
   // ---- reducers ----
@@ -553,20 +556,22 @@ struct SplitColumnsKernel {
 
   static CUMULUS_DEVICE void run(const Args<kDims>& args) {
     SplitColumnsKernel k(args);
-    if (thread_index() == 0)
+    if (thread_index() == 0) {
+      k.control.loading.begin();
       for (int i = 0; i < kSlots; ++i) {
         barrier_init(&k.control.full[i], Lanes::template kFullCount<kCopies>);
         barrier_init(&k.control.reduced[i], kTeam);
         barrier_init(&k.control.started[i], 1);
         barrier_init(&k.control.empty[i], 1 + kTeam);
       }
+    }
     if (thread_index() < kGroups) store_shared(&k.control.turn[thread_index()], 0u);
     k.tag = begin_launch(args, k.control.launch);
-    constexpr int kFirstStorer = 1 + kReducers * kTeam, kFirstStarter = kFirstStorer + kStorers * kTeam,
-                  kFirstScanner = kFirstStarter + kStarters;
+    constexpr int kFirstReducer = kLoaders, kFirstStorer = kFirstReducer + kReducers * kTeam,
+                  kFirstStarter = kFirstStorer + kStorers * kTeam, kFirstScanner = kFirstStarter + kStarters;
     const int warp = static_cast<int>(warp_index());
-    if (warp == 0) k.load();
-    else if (warp < kFirstStorer) k.reduce(warp - 1);
+    if (warp < kFirstReducer) k.load(warp);
+    else if (warp < kFirstStorer) k.reduce(warp - kFirstReducer);
     else if (warp < kFirstStarter) k.store(warp - kFirstStorer);
     else if (warp < kFirstScanner) k.start(warp - kFirstStarter);
     else k.scan(warp - kFirstScanner, k.ring + kSlots * kSlotBytes);

@@ -39,6 +39,7 @@ struct SplitRowsKernel {
     Barrier full[kSlots], summed[kSlots], reduced[kSlots], empty[kSlots];
     i64 tile[kSlots];
     LaunchState launch;
+    Loading loading;
     u32 current[kScanners];    // the job that each scanner is at
     u32 batch_flag[kBatches];  // job + 1 when its total is there
     u32 group_flag[kGroups];   // group + 1 when R at its start is there
@@ -116,7 +117,7 @@ struct SplitRowsKernel {
 
   CUMULUS_DEVICE void load() {
     constexpr int kEnds = kReducers > kStorers ? kReducers : kStorers;
-    fill_ring<kFlight, kEnds>(a, control.full, control.empty, tiles, [&](int slot, i64 tile) {
+    fill_ring<kFlight, kEnds, 1>(a, 0, control.loading, control.full, control.empty, tiles, [&](int slot, i64 tile) {
       if (lane_index() == 0) store_shared(&control.tile[slot], tile);
       fill(slot, tile);
     });
@@ -419,6 +420,7 @@ struct SplitRowsKernel {
         barrier_init(&control.empty[i], kReducerTeam + kTeam);
       }
       store_shared(&control.groups_done, 0u);
+      control.loading.begin();
     }
     if (thread < kBatches) store_shared(&control.batch_flag[thread], 0u);
     if (thread < kGroups) store_shared(&control.group_flag[thread], 0u);
