@@ -164,13 +164,22 @@ int blocks_by_registers(const DeviceInfo& device, int registers, int warps) {
   return blocks;
 }
 
-void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
-  plan.layout = Layout::rows;
-  const std::int64_t needed = divide_up(p.n_out, kSegment);
+// Elements that are narrower in memory stay so in registers, and leave room for three blocks of an SM.
+bool is_kept_narrow(const Problem& p, const Plan& plan) { return plan.aligned && bytes(p.in_dtype) * inputs(p.op) < element_bytes(p); }
+
+// Are rows whole tiles and one segment, or a part of one, which the last warp can take with the last tile? It costs a few registers. The
+// largest tiles have them only where rows are held, and by no more warps than may have all registers each.
+bool has_tail(const Problem& p, const Plan& plan, std::int64_t needed) {
+  const int tile = plan.warps * plan.segments;
+  const bool large = plan.segments * segment_registers(p, plan.aligned) > kTileRegisters * 2 / 3;
+  return needed > tile && tile % 32 == 0 && (needed - 1) % tile == 0 && (!large || (needed - 1 == tile && plan.warps <= 8));
+}
+
+// A block's tile for rows of `needed` segments.
+void choose_tile(const Problem& p, const Tuning& tuning, std::int64_t needed, Plan& plan) {
   const int most = plan.step == 0 ? std::min(8, most_segments(p, false)) : most_segments(p, plan.aligned);
   plan.warps = element_bytes(p) >= 8 ? 4 : 8, plan.segments = most;
-  // Elements that are narrower in memory stay so in registers, and leave room for three blocks of an SM.
-  const bool narrow = plan.aligned && bytes(p.in_dtype) * inputs(p.op) < element_bytes(p);
+  const bool narrow = is_kept_narrow(p, plan);
   if (needed <= std::min(8, most)) plan.warps = 1, plan.segments = power_above(needed);  // a warp holds the row
   else if (needed <= 64) plan.segments = std::min(4, most), plan.warps = std::max(power_above(divide_up(needed, plan.segments)), 1);
   else if (needed <= 128 && plan.step < 0 && most == 32) plan.warps = 4;  // with 8 warps of 16 segments, rows in reverse spill 120 bytes
@@ -184,11 +193,20 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   if (tuning.warps > 0) plan.warps = tuning.warps;
   if (tuning.segments > 0) plan.segments = tuning.segments;
   while (plan.warps * plan.segments < 32 && plan.warps * plan.segments < needed) plan.warps *= 2;  // what is walked is whole chunks
+}
+
+void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
+  plan.layout = Layout::rows;
+  const std::int64_t needed = divide_up(p.n_out, kSegment);
+  choose_tile(p, tuning, needed - 1, plan);  // as if nothing were left over
+  plan.tail = has_tail(p, plan, needed);
+  if (!plan.tail) choose_tile(p, tuning, needed, plan);
   const int tile = plan.warps * plan.segments;
-  plan.walks = needed > tile;
+  plan.walks = needed - plan.tail > tile;
   plan.levels = levels_for(p.n_out + tile * kSegment);
   plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, p.rows));
   plan.shared = static_cast<std::int32_t>(divide_up(tile * element_bytes(p), 16) * 16 + plan.levels * 6 * wide_bytes(p));
+  const bool narrow = is_kept_narrow(p, plan);
   const int registers = plan.segments * segment_registers(p, plan.aligned) + working_registers(p, plan) + (narrow && !plan.walks ? 32 : 0);
   plan.blocks_per_sm = blocks_by_registers(device, registers, plan.warps);
   plan.reason = plan.walks ? "a block walks a row, a tile of it in registers" : "a block holds a row in registers";
@@ -486,6 +504,7 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
     case Layout::rows:
       define("SEGMENTS", plan.segments);
       define("WALKS", plan.walks);
+      define("TAIL", plan.tail);
       break;
     case Layout::split_columns:
     case Layout::split_rows:

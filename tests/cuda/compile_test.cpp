@@ -162,6 +162,22 @@ TEST(Compile, F32SumsFit) {
         check({Op::sum, DType::f32, DType::f32, DType::none, shape, false}, device);
 }
 
+// What is left over after whole tiles takes no more registers than its tile leaves.
+TEST(Compile, F32SumsWithATailFit) {
+  if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";
+  for (const Shape& shape : {Shape{"rows of 4097", 1 << 18, 4097, false}, Shape{"rows of 8193", 1 << 17, 8193, false},
+                             Shape{"rows of 32769", 1 << 15, 32769, false}, Shape{"rows of 32772", 1 << 15, 32772, false}}) {
+    for (bool reverse : {false, true}) {
+      const Kernel kernel{Op::sum, DType::f32, DType::f32, DType::none, shape, false, reverse};
+      for (const DeviceInfo& device : devices()) {
+        if (device.capability != 90 && !full()) continue;
+        EXPECT_TRUE(make_plan(kernel.problem(), device).tail) << kernel.text();
+        check(kernel, device);
+      }
+    }
+  }
+}
+
 // In reverse too, but for two: rows of 1000 spill 4 bytes, and for 8.0 rows of 32768 spill 16.
 TEST(Compile, F32SumsInReverseFit) {
   if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";

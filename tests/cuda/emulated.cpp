@@ -39,7 +39,7 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
       key.insert(key.end(), {plan.columns, plan.warps, plan.slots, plan.flight, static_cast<int>(plan.copies)});
       break;
     case Layout::rows:
-      key.insert(key.end(), {plan.warps, plan.segments, plan.walks});
+      key.insert(key.end(), {plan.warps, plan.segments, plan.walks, plan.tail});
       break;
     case Layout::split_columns:
       key.insert(key.end(), {plan.columns, plan.narrow, plan.side, plan.slots, plan.flight, plan.reducers, plan.starters, plan.storers,
@@ -63,10 +63,11 @@ std::vector<Tuning> tunings(Layout layout) {
   Tuning t;
   t.layout = static_cast<int>(layout);
   if (layout == Layout::rows) {
-    Tuning one = t, many = t;
+    Tuning one = t, some = t, many = t;
     one.warps = 1, one.segments = 2;
+    some.warps = 8, some.segments = 4;
     many.warps = 8, many.segments = 8;
-    return {one, many};
+    return {one, some, many};
   }
   if (layout == Layout::packed_rows) {
     t.segments = 2;

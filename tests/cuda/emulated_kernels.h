@@ -23,9 +23,12 @@ void add_layouts(const std::vector<int>& types) {
   };
   put(Layout::short_rows, {4}, [](const HostArgs& a) { ShortRowsKernel<S, 4, kMaxDims>::run(a, block_threads()); });
   put(Layout::short_rows, {32}, [](const HostArgs& a) { ShortRowsKernel<S, 32, kMaxDims>::run(a, block_threads()); });
-  put(Layout::rows, {1, 2, false}, [](const HostArgs& a) { RowsKernel<S, 1, 2, false, kMaxDims>::run(a); });
-  put(Layout::rows, {8, 8, true}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims>::run(a); });
-  put(Layout::rows, {8, 8, false}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims>::run(a); });
+  // warps, segments, walks, tail
+  put(Layout::rows, {1, 2, false, false}, [](const HostArgs& a) { RowsKernel<S, 1, 2, false, kMaxDims>::run(a); });
+  put(Layout::rows, {8, 8, true, false}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims>::run(a); });
+  put(Layout::rows, {8, 8, false, false}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims>::run(a); });
+  put(Layout::rows, {8, 4, true, true}, [](const HostArgs& a) { RowsKernel<S, 8, 4, true, kMaxDims, true>::run(a); });
+  put(Layout::rows, {8, 8, false, true}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims, true>::run(a); });
   // chunks, slots, flight, reducers, storers, team, scanners, copies
   if constexpr (kContiguous) {
     if constexpr (!S::kAligned) {

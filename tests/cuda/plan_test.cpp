@@ -69,6 +69,33 @@ TEST(CudaPlan, WholeRowsAreHeldInRegisters) {
   EXPECT_EQ(make_plan(problem({32768, 32768}, 1, DType::f32, DType::f32, Kind::inclusive, true), h200()).step, -1);
 }
 
+// A segment or less that is left over after whole tiles has no step of its own, and no larger tile.
+TEST(CudaPlan, WhatIsLeftAfterWholeTilesGoesWithTheLast) {
+  const auto plan = [](std::int64_t n, Kind kind = Kind::inclusive, bool reverse = false, DType dtype = DType::f32) {
+    return make_plan(problem({32768, n}, 1, dtype, dtype, kind, reverse), h200());
+  };
+  for (bool reverse : {false, true}) {
+    for (const Plan& walked : {plan(32769, Kind::inclusive, reverse), plan(32768 + 127, Kind::exclusive, reverse),
+                               plan(32768 + 128 - 1, Kind::prefixes, reverse), plan(32768, Kind::prefixes, reverse)}) {
+      EXPECT_TRUE(walked.tail);
+      EXPECT_TRUE(walked.walks);
+      EXPECT_EQ(walked.warps * walked.segments, 128) << "two steps";
+      EXPECT_EQ(walked.blocks_per_sm, 2);
+    }
+    for (std::int64_t n : {4096, 8192, 16384}) {
+      const Plan held = plan(n, Kind::prefixes, reverse);
+      EXPECT_TRUE(held.tail);
+      EXPECT_FALSE(held.walks);
+      EXPECT_EQ(held.warps * held.segments * 128, n);
+    }
+    for (std::int64_t n : {1025, 32767, 32768, 32768 + 129, 40000, 5000}) EXPECT_FALSE(plan(n, Kind::inclusive, reverse).tail) << n;
+  }
+  EXPECT_FALSE(plan(32768 + 128, Kind::prefixes).tail) << "129 results are left";
+  EXPECT_TRUE(plan(32768 + 4).tail) << "aligned: 8 warps hold it, as they do 32768";
+  EXPECT_FALSE(plan(65536 + 4).tail) << "32 segments of a warp, and walked: no registers";
+  EXPECT_FALSE(plan(12288 + 4, Kind::inclusive, false, DType::f64).tail) << "16 segments of 8 bytes";
+}
+
 TEST(CudaPlan, HopperCopiesInBulkOthersDoNot) {
   EXPECT_EQ(make_plan(problem({1 << 30}, 0), h200()).copies, Copies::bulk);
   EXPECT_EQ(make_plan(problem({1 << 30}, 0), rtx4090()).copies, Copies::async);
@@ -94,7 +121,12 @@ void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tunin
   if (plan.layout == Layout::rows) {
     const int tile = plan.warps * plan.segments;
     EXPECT_TRUE(tile < 32 || tile % 32 == 0) << "tiles of whole chunks";
-    EXPECT_EQ(plan.walks, p.n_out > tile * 128);
+    EXPECT_EQ(plan.walks, p.n_out > (tile + plan.tail) * 128);
+    if (plan.tail) {
+      EXPECT_EQ(tile % 32, 0) << "a tail begins a chunk";
+      EXPECT_GE(p.n_out % (tile * 128), 1);
+      EXPECT_LE(p.n_out % (tile * 128), 128);
+    }
     if (plan.walks) {
       EXPECT_EQ(tile / 32 & (tile / 32 - 1), 0) << "what is walked is a balanced subtree";
     }

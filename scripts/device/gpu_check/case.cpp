@@ -137,7 +137,7 @@ void make_tidy(Case& c, Random& random) {
 }
 
 void make_long(Case& c, Random& random) {
-  c.shape = {random.between(1, 4), random.pick(std::vector<std::int64_t>{5000, 20000, 32768, 40000, 131072, 140000, 300001})};
+  c.shape = {random.between(1, 4), random.pick(std::vector<std::int64_t>{5000, 8200, 20000, 32768, 32769, 40000, 131072, 140000, 300001})};
   c.axis = random.chance(80) ? 1 : 0;
   if (c.axis == 0) std::swap(c.shape[0], c.shape[1]);
   make_plain(c, random, true);

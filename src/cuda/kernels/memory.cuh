@@ -218,9 +218,10 @@ CUMULUS_DEVICE void take_window(const T (&window)[7], int shift, T (&q)[4]) {
 }
 
 // A warp loads kSegments segments: lane l gets quad l of each. The run stands at the warp's first element; elements from `end` on are not
-// read, and are 0. `first`: the row begins here, so that nothing before may be read either.
+// read, and are 0. `first`: the row begins here, so that nothing before may be read either. `goes_on`: it has a vector more behind the end,
+// so that the last one is read whole.
 template <int kSegments, class R>
-CUMULUS_DEVICE void load_segments(const R& run, bool first, int end, typename R::B (&q)[kSegments][4]) {
+CUMULUS_DEVICE void load_segments(const R& run, bool first, int end, bool goes_on, typename R::B (&q)[kSegments][4]) {
   const int lane = static_cast<int>(lane_index());
   if constexpr (!R::kContiguous) {
 #pragma unroll
@@ -232,6 +233,7 @@ CUMULUS_DEVICE void load_segments(const R& run, bool first, int end, typename R:
       }
   } else {
     const int phase = run.phase();
+    if (goes_on && phase != 0) end += 4 - phase;
 #pragma unroll
     for (int s = 0; s < kSegments; ++s) {
       const int x = s * kSegment + lane * 4 - phase;
@@ -288,7 +290,7 @@ template <int kSegments, class R, bool kAligned = R::kAligned>
 struct Segments {
   typename R::B q[kSegments][4];
 
-  CUMULUS_DEVICE void load(const R& run, bool first, int end) { load_segments<kSegments>(run, first, end, q); }
+  CUMULUS_DEVICE void load(const R& run, bool first, int end, bool goes_on) { load_segments<kSegments>(run, first, end, goes_on, q); }
   CUMULUS_DEVICE typename R::B get(int s, int k) const { return q[s][k]; }
 };
 template <int kSegments, class R>
@@ -296,7 +298,7 @@ struct Segments<kSegments, R, true> {
   PackedQuad<R::kBytes> quad[kSegments];
   bool backward;
 
-  CUMULUS_DEVICE void load(const R& run, bool, int end) {
+  CUMULUS_DEVICE void load(const R& run, bool, int end, bool) {
     backward = run.backward();
     const int x = static_cast<int>(lane_index()) * 4;
     const u8* own = run.vector_place(x);
@@ -308,7 +310,7 @@ struct Segments<kSegments, R, true> {
 template <class B>
 struct NoSegments {
   template <class R>
-  CUMULUS_DEVICE void load(const R&, bool, int) {}
+  CUMULUS_DEVICE void load(const R&, bool, int, bool) {}
   CUMULUS_DEVICE B get(int, int) const { return {}; }
 };
 
@@ -408,7 +410,7 @@ struct Row {
         out(decltype(out)::at(a.out, o.out, a.out_step)) {}
 };
 
-// kSegments segments of elements from element `first` of the row on.
+// kSegments segments of elements from element `first` of the row on. `goes_on`: `n` is a segment's end, and a segment follows in the row.
 template <class S, int kSegments>
 struct Elements {
   using InSegments = Segments<kSegments, decltype(Row<S>::in)>;
@@ -417,12 +419,12 @@ struct Elements {
   typename S::template Choose<NoSegments<typename S::MaskBits>, Segments<kSegments, decltype(Row<S>::mask)>, S::kMask != kNoMask>::type
       mask;
 
-  CUMULUS_DEVICE void load(const Row<S>& row, i64 first, i64 n) {
+  CUMULUS_DEVICE void load(const Row<S>& row, i64 first, i64 n, bool goes_on = false) {
     const i64 left = n - first;
     const int end = left > kSegments * kSegment ? kSegments * kSegment : left > 0 ? static_cast<int>(left) : 0;
-    in.load(row.in.from(first), first == 0, end);
-    in2.load(row.in2.from(first), first == 0, end);
-    mask.load(row.mask.from(first), first == 0, end);
+    in.load(row.in.from(first), first == 0, end, goes_on);
+    in2.load(row.in2.from(first), first == 0, end, goes_on);
+    mask.load(row.mask.from(first), first == 0, end, goes_on);
     sync_warp();  // no load may sink below what uses the first ones: all of them have to be under way
   }
   // The prefixes of a lane's quad of segment s.

@@ -1,5 +1,6 @@
 // Rows along the axis, a block for each. A row of up to one tile is held in registers: every load is under way before the first value is
-// used, and one barrier later every store can go. Longer rows are walked, tile after tile, with the carry in shared memory.
+// used, and one barrier later every store can go. Longer rows are walked, tile after tile, with the carry in shared memory. A segment or
+// less that is left over after whole tiles is done with the last of them: a step for it alone would wait for memory as long as any.
 #pragma once
 
 #include "memory.cuh"
@@ -16,8 +17,8 @@ struct PowerAbove<1> {
   static constexpr int kLog2 = 0, kValue = 1;
 };
 
-// kWalks: rows may be longer than a tile.
-template <class S, int kWarps, int kSegments, bool kWalks, int kDims>
+// kWalks: rows may be longer than a tile. kTail: they are whole tiles and one to 128 results.
+template <class S, int kWarps, int kSegments, bool kWalks, int kDims, bool kTail = false>
 struct RowsKernel {
   using Element = typename S::Element;
   using Wide = typename S::Wide;
@@ -30,6 +31,7 @@ struct RowsKernel {
   static constexpr bool kKeep = S::kAligned && S::In::kBytes * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? S::Mask::kBytes : 0) <
                                                    static_cast<int>(sizeof(Element));
   static constexpr int kTotalsBytes = (kTileSegments * static_cast<int>(sizeof(Element)) + 15) / 16 * 16;
+  static_assert(!kTail || kTileSegments % 32 == 0);  // the tail begins a chunk
   static_assert(32 % kSegments == 0 && (kTileSegments < 32 || kTileSegments % 32 == 0) && kChunks <= 16);
 
   static CUMULUS_DEVICE void sync() {
@@ -58,8 +60,11 @@ struct RowsKernel {
       const i64 first = tile + warp * (kSegments * kSegment);
 
       // ---- quads and segments ----
-      Elements<S, kSegments> elements;
-      elements.load(row, first, a.n);
+      Elements<S, kSegments + kTail> elements;
+      const bool tail = kTail && warp == kWarps - 1 && a.n_out - tile <= kTile + kSegment;  // this warp has the tail as one segment more
+      const int most = (tail ? kSegments + 1 : kSegments) * kSegment;
+      if constexpr (kTail) elements.load(row, first, tail ? a.n : first + most, !tail);
+      else elements.load(row, first, a.n);
       Element quads[kKeep ? 1 : kSegments][3], ends[kSegments];  // a quad's prefixes, and the segment's up to the quad's end
 #pragma unroll
       for (int batch = 0; batch < kSegments; batch += kBatch) {
@@ -111,7 +116,7 @@ struct RowsKernel {
       // ---- results ----
       const bool exclusive = S::is_exclusive(a.flags);
       const i64 left = a.n_out - first;
-      const int end = left > kSegments * kSegment ? kSegments * kSegment : left > 0 ? static_cast<int>(left) : 0;
+      const int end = left > most ? most : left > 0 ? static_cast<int>(left) : 0;
       Outlet outlet(row.out.from(first), end);
       Element here = shuffle(segment_start, own_segment);
 #pragma unroll
@@ -132,9 +137,24 @@ struct RowsKernel {
         if (S::has_total(a.flags)) store_total_of_quad<S>(a, offsets, first + x, r);
         here = next;
       }
-      outlet.finish(kSegments * kSegment);
+      if constexpr (kTail) {
+        if (tail) {
+          constexpr int kBegin = kSegments * kSegment;
+          Element v[4], r[5];
+          typename S::OutBits q[4];
+          elements.quad(kSegments, v);
+          Element t[1] = {v[3]};
+          scan_lanes<S, 32>(t);
+          v[3] = t[0];
+          finish_quad<S, 32>(v, true, here, combine_start<S>(true, here, v[3]), r);
+          encode_quad<S>(r, exclusive, false, q);
+          outlet.put(kBegin, false, q);
+          if (S::has_total(a.flags)) store_total_of_quad<S>(a, offsets, first + kBegin + static_cast<int>(lane) * 4, r);
+        }
+      }
+      outlet.finish(most);
 
-      if (!kWalks || tile + kTile >= a.n_out) break;
+      if (!kWalks || tile + kTile + (kTail ? kSegment : 0) >= a.n_out) break;
       sync();  // the carry has been read by all
       const Wide total = shuffle(wide[0], kChunks - 1);
       if (thread_index() == 0) carry.template advance<true>(children, kFirst, total);
