@@ -113,9 +113,10 @@ struct Shape {
 
 // More than one of whatever a layout cuts its work into.
 const Shape kShapes[] = {
-    {Layout::short_rows, {300, 100}, 1}, {Layout::packed_rows, {301, 63}, 1}, {Layout::rows, {5, 5000}, 1},
-    {Layout::rows, {2, 50001}, 1},       {Layout::split_rows, {3, 20001}, 1}, {Layout::split_rows, {2, 20000}, 1, true},
-    {Layout::columns, {300, 37}, 0},     {Layout::column_ring, {200, 96}, 0}, {Layout::split_columns, {4500, 64}, 0}};
+    {Layout::short_rows, {300, 100}, 1},  {Layout::packed_rows, {301, 63}, 1},        {Layout::rows, {5, 5000}, 1},
+    {Layout::rows, {2, 50001}, 1},        {Layout::split_rows, {3, 20001}, 1},        {Layout::split_rows, {2, 20000}, 1, true},
+    {Layout::spread_rows, {3, 20001}, 1}, {Layout::spread_rows, {2, 20000}, 1, true}, {Layout::columns, {300, 37}, 0},
+    {Layout::column_ring, {200, 96}, 0},  {Layout::split_columns, {4500, 64}, 0}};
 const support::Supported kTypes[] = {
     {Op::sum, DType::f32, DType::f32}, {Op::recurrence, DType::f32, DType::f32}, {Op::max, DType::u8, DType::i64}};
 
