@@ -41,8 +41,9 @@ struct Args {
 inline constexpr int kMaxDims = 63;
 using HostArgs = Args<kMaxDims>;
 
-// The workspace's first words, zeroed when it is made and left as zeros (the epoch apart) by every launch.
+// The workspace's first words, zeroed when it is made and left as zeros (the epoch apart) by every launch. The first one has the epoch in
+// its upper half, and counts the blocks that have begun in the lower one.
 inline constexpr int kWorkspaceHeader = 16;
-enum WorkspaceWord { kEpoch = 0, kTicket = 2, kArrived = 4, kDone = 6, kChunkTicket = 8 };
+enum WorkspaceWord { kEpoch = 0, kTicket = 2, kDone = 6, kChunkTicket = 8 };
 
 }  // namespace cumulus::cuda

@@ -267,6 +267,31 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   return true;
 }
 
+// A block's chunk is one of 32 nodes of 32 at most, and sixteen bits count tiles (kernels/spread_rows.cuh).
+constexpr std::int64_t kSpreadChunks = 1024, kSpreadTiles = 0xffff;
+// Where it is chosen: from so many chunks of a call up to so many, in fewer rows than half the SMs.
+constexpr std::int64_t kSpreadLeast = 2, kSpreadMost = 1024;
+
+bool plan_spread_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
+  const std::int64_t chunks = divide_up(p.n, kChunk), tiles = p.rows * chunks;
+  if (chunks > kSpreadChunks || tiles > kSpreadTiles) return false;
+  plan.layout = Layout::spread_rows;
+  plan.warps = tuning.warps >= 16 ? 16 : 8;
+  plan.segments = static_cast<int>(kChunk / kSegment) / plan.warps;
+  plan.levels = levels_for(p.n_out + kChunk);
+  plan.grid = static_cast<std::uint32_t>(tiles);
+  const int element = element_bytes(p), wide = wide_bytes(p);
+  plan.shared = static_cast<std::int32_t>(32 * (element + wide) + 3 * divide_up(wide, 16) * 16 + divide_up(28 + 4 * plan.warps, 16) * 16);
+  // What the compiler needs (tests/cuda/compile_test), so that as many tiles as can be wait for each other side by side.
+  const bool plain = p.in_dtype == p.out_dtype && !p.masked() && !plan.total;
+  const int registers = element > 4 ? 64 + 8 * element : plain ? 80 : 96;
+  plan.blocks_per_sm = blocks_by_registers(device, registers, plan.warps);
+  // Of each tile its total; of one that is left its number, and R at its row's start.
+  plan.workspace_words = kWorkspaceHeader + tiles * (divide_up(element, 4) + 1 + divide_up(wide, 4));
+  plan.reason = "few rows of middle length: a block for each chunk, in registers, totals from block to block";
+  return true;
+}
+
 void plan_columns(const Problem& p, Plan& plan) {
   plan.layout = Layout::columns;
   plan.step = 0;
@@ -424,7 +449,9 @@ Layout choose(const Problem& p, const DeviceInfo& device, const Plan& plan) {
     return p.rows < 64 * device.sms && p.n >= 16 * kSegment ? Layout::split_columns : Layout::column_ring;
   }
   if (p.n_out <= kShortRow) return Layout::packed_rows;
-  const std::int64_t capacity = row_capacity(p, plan.aligned);
+  const std::int64_t chunks = divide_up(p.n, kChunk), capacity = row_capacity(p, plan.aligned);
+  if (chunks > 1 && p.rows < device.sms / 2 && p.rows * chunks >= kSpreadLeast && p.rows * chunks <= kSpreadMost)
+    return Layout::spread_rows;
   if (p.n_out <= capacity) return Layout::rows;
   // Eight bytes: several blocks of an SM walk, while there are rows for them.
   if (element_bytes(p) == 8 && plan.aligned && p.rows >= 16 * device.sms) return Layout::rows;
@@ -458,6 +485,7 @@ Plan make_plan(const Problem& p, const DeviceInfo& real, const Tuning& tuning) {
   Layout layout = choose(p, device, plan);
   if (tuning.layout > 0 && p.n > 0) layout = static_cast<Layout>(tuning.layout);
   if (layout != Layout::columns && layout != Layout::column_ring && layout != Layout::split_columns) plan.lane_dim = -1;  // forced
+  if (layout == Layout::spread_rows && !plan_spread_rows(p, device, tuning, plan)) layout = Layout::split_rows;
   if (layout == Layout::split_rows && !plan_split_rows(p, device, tuning, plan)) layout = Layout::rows;
   if (layout == Layout::split_columns && !plan_split_columns(p, device, tuning, plan)) layout = Layout::column_ring;
   if (layout == Layout::column_ring && !plan_column_ring(p, device, tuning, plan)) layout = Layout::columns;
@@ -505,6 +533,9 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
       define("SEGMENTS", plan.segments);
       define("WALKS", plan.walks);
       define("TAIL", plan.tail);
+      break;
+    case Layout::spread_rows:
+      define("SEGMENTS", plan.segments);
       break;
     case Layout::split_columns:
     case Layout::split_rows:
@@ -573,6 +604,8 @@ const char* name(Layout layout) {
       return "packed_rows";
     case Layout::split_columns:
       return "split_columns";
+    case Layout::spread_rows:
+      return "spread_rows";
   }
   return "";
 }

@@ -12,15 +12,17 @@
 namespace cumulus::cuda {
 
 enum class Layout : std::uint8_t {
-  none,          // nothing to do: no launch
-  short_rows,    // rows of at most 128 results: several in one warp
-  rows,          // a block for each row, which it holds in registers or walks
-  split_rows,    // long rows cut into tiles: tickets, a ring in shared memory, node totals through memory
-  columns,       // threads walk columns along the axis, elements come through registers
-  column_ring,   // the same, pieces of rows come through a ring in shared memory
-  packed_rows,   // short rows one behind the other, not aligned: a block's come through shared memory
-  split_columns  // too few columns for the device: the axis is cut as well, as in split_rows
+  none,           // nothing to do: no launch
+  short_rows,     // rows of at most 128 results: several in one warp
+  rows,           // a block for each row, which it holds in registers or walks
+  split_rows,     // long rows cut into tiles: tickets, a ring in shared memory, node totals through memory
+  columns,        // threads walk columns along the axis, elements come through registers
+  column_ring,    // the same, pieces of rows come through a ring in shared memory
+  packed_rows,    // short rows one behind the other, not aligned: a block's come through shared memory
+  split_columns,  // too few columns for the device: the axis is cut as well, as in split_rows
+  spread_rows     // few rows of middle length: a block for each chunk, totals through memory
 };
+inline constexpr Layout kLastLayout = Layout::spread_rows;
 
 enum class Copies : std::uint8_t { plain, async, bulk };  // how tiles come into shared memory: loads, cp.async (8.0), bulk copies (9.0)
 
@@ -52,7 +54,7 @@ struct Plan {
   bool tail;                        // rows: whole tiles and 1 to 128 results, which the last tile takes with it
   bool halves;                      // complex numbers that are aligned to their parts only
   int lanes;                        // short_rows: lanes of a warp for each row
-  int warps, segments;              // rows; packed_rows: segments are quads of a thread
+  int warps, segments;              // rows, spread_rows; packed_rows: segments are quads of a thread
   int chunks, slots, flight;        // split_rows: chunks of a tile, tiles in the ring, loads in flight
   int reducers, storers, scanners;  // split_rows, split_columns: warps or teams by role
   int columns;                      // column_ring: of a thread

@@ -27,7 +27,8 @@ std::string to_json(const Problem& p, const Plan& plan, const DeviceInfo& device
                                  {"shared", plan.shared},
                                  {"blocks_per_sm", plan.blocks_per_sm}};
   if (plan.layout == Layout::short_rows) json["lanes"] = plan.lanes;
-  if (plan.layout == Layout::rows || plan.layout == Layout::packed_rows) json["segments"] = plan.segments;
+  if (plan.layout == Layout::rows || plan.layout == Layout::packed_rows || plan.layout == Layout::spread_rows)
+    json["segments"] = plan.segments;
   if (plan.layout == Layout::split_rows) {
     json["chunks"] = plan.chunks, json["slots"] = plan.slots, json["flight"] = plan.flight;
     json["reducers"] = plan.reducers, json["storers"] = plan.storers, json["scanners"] = plan.scanners;

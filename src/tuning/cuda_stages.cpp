@@ -88,7 +88,7 @@ std::function<Look(const Parameters&, double)> looks(const Shared& c) {
 // Those that can serve the problem and keep the device busy with it.
 std::vector<std::int64_t> layouts(const Problem& problem, const cuda::DeviceInfo& device) {
   std::vector<std::int64_t> found;
-  for (int layout = 1; layout <= static_cast<int>(cuda::Layout::split_columns); ++layout) {
+  for (int layout = 1; layout <= static_cast<int>(cuda::kLastLayout); ++layout) {
     const cuda::Plan plan = make_plan(problem, device, cuda_tuning({{"layout", layout}}));
     if (static_cast<int>(plan.layout) == layout && !idles(plan, device)) found.push_back(layout);
   }
@@ -158,6 +158,8 @@ Choices space_of(cuda::Layout layout, const cuda::DeviceInfo& device) {
   switch (layout) {
     case cuda::Layout::rows:
       return {each("warps", {1, 2, 4, 5, 8, 10, 16}), each("segments", {1, 2, 4, 8, 16, 32})};
+    case cuda::Layout::spread_rows:
+      return {each("warps", {8, 16})};
     case cuda::Layout::split_rows:
       return {paths,
               each("blocks", {sms / 4, sms / 2, sms}),
@@ -200,7 +202,7 @@ cuda::Tuning cuda_tuning(const Parameters& parameters) {
   for (const Field& field : kFields)
     if (const auto found = parameters.find(field.name); found != parameters.end())
       tuning.*field.tuned = static_cast<int>(std::clamp<std::int64_t>(found->second, 0, 1 << 20));
-  if (tuning.layout > static_cast<int>(cuda::Layout::split_columns)) tuning.layout = 0;
+  if (tuning.layout > static_cast<int>(cuda::kLastLayout)) tuning.layout = 0;
   return tuning;
 }
 

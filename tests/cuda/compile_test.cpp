@@ -38,7 +38,8 @@ constexpr Shape kShapes[] = {{"short rows", 1 << 20, 16, false},       {"rows of
                              {"rows of 1000", 1 << 20, 1000, false},   {"rows of 4096", 1 << 18, 4096, false},
                              {"rows of 8192", 1 << 17, 8192, false},   {"rows of 16384", 1 << 16, 16384, false},
                              {"rows of 32768", 1 << 15, 32768, false}, {"1-D", 1, 1 << 30, false},
-                             {"columns", 1 << 15, 1 << 15, true},      {"narrow columns", 64, 1 << 24, true}};
+                             {"columns", 1 << 15, 1 << 15, true},      {"narrow columns", 64, 1 << 24, true},
+                             {"1-D of 2^20", 1, 1 << 20, false}};
 
 struct Kernel {
   Op op;

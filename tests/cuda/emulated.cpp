@@ -41,6 +41,9 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
     case Layout::rows:
       key.insert(key.end(), {plan.warps, plan.segments, plan.walks, plan.tail});
       break;
+    case Layout::spread_rows:
+      key.insert(key.end(), {plan.warps, plan.segments});
+      break;
     case Layout::split_columns:
       key.insert(key.end(), {plan.columns, plan.narrow, plan.side, plan.slots, plan.flight, plan.reducers, plan.starters, plan.storers,
                              plan.scanners, static_cast<int>(plan.copies)});
@@ -72,6 +75,12 @@ std::vector<Tuning> tunings(Layout layout) {
   if (layout == Layout::packed_rows) {
     t.segments = 2;
     return {t};
+  }
+  if (layout == Layout::spread_rows) {
+    Tuning eight = t, sixteen = t;  // rows that are aligned or strided, and others
+    eight.warps = 8;
+    sixteen.warps = 16;
+    return {eight, sixteen};
   }
   if (layout == Layout::split_rows) {
     Tuning bulk = t, async = t;
@@ -107,7 +116,7 @@ Outcome run(const Problem& p, const cuda::Plan& plan, const std::vector<emulator
   if (kernel == registry().end()) return Outcome::not_compiled;
 
   std::vector<std::uint64_t> workspace(static_cast<std::size_t>(plan.workspace_words), 0);
-  if (!workspace.empty()) workspace[cuda::kEpoch] = how.epoch;
+  if (!workspace.empty()) workspace[cuda::kEpoch] = std::uint64_t{how.epoch} << 32;
   if (how.dirty)
     for (std::size_t i = cuda::kWorkspaceHeader; i < workspace.size(); ++i)
       workspace[i] = (static_cast<std::uint64_t>(how.epoch - static_cast<std::uint32_t>(i) % 3) << 32) + 12345;
@@ -123,10 +132,10 @@ Outcome run(const Problem& p, const cuda::Plan& plan, const std::vector<emulator
 
   // What the next launch relies on.
   if (!workspace.empty()) {
-    for (int word : {cuda::kTicket, cuda::kArrived, cuda::kDone, cuda::kChunkTicket})
+    for (int word : {cuda::kTicket, cuda::kDone, cuda::kChunkTicket})
       if (workspace[static_cast<std::size_t>(word)] != 0) findings.push_back("a counter of the workspace is left behind");
     const std::uint32_t next = how.epoch + 1;
-    if (workspace[cuda::kEpoch] != (next == 0xffffffffu ? 0 : next)) findings.push_back("the epoch has not moved on");
+    if (workspace[cuda::kEpoch] != (next == 0xffffffffu ? 0 : std::uint64_t{next} << 32)) findings.push_back("the epoch has not moved on");
     if (next == 0xffffffffu)
       for (std::size_t i = cuda::kWorkspaceHeader; i < workspace.size(); ++i)
         if (workspace[i] != 0) findings.push_back("old words outlive the last epoch");

@@ -6,6 +6,7 @@
 #include "cuda/kernels/short_rows.cuh"
 #include "cuda/kernels/split_columns.cuh"
 #include "cuda/kernels/split_rows.cuh"
+#include "cuda/kernels/spread_rows.cuh"
 #include "emulated.h"
 
 namespace emulated {
@@ -29,6 +30,8 @@ void add_layouts(const std::vector<int>& types) {
   put(Layout::rows, {8, 8, false, false}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims>::run(a); });
   put(Layout::rows, {8, 4, true, true}, [](const HostArgs& a) { RowsKernel<S, 8, 4, true, kMaxDims, true>::run(a); });
   put(Layout::rows, {8, 8, false, true}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims, true>::run(a); });
+  constexpr int warps = kContiguous && !S::kAligned ? 16 : 8;
+  put(Layout::spread_rows, {warps, 32 / warps}, [](const HostArgs& a) { SpreadRowsKernel<S, warps, 32 / warps, kMaxDims>::run(a); });
   // chunks, slots, flight, reducers, storers, team, scanners, copies
   if constexpr (kContiguous) {
     if constexpr (!S::kAligned) {

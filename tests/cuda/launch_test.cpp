@@ -113,7 +113,7 @@ TEST_F(Launch, ARepeatedCallLooksItsTuningUpOnce) {
   call.look_up = [](const Problem&, int) {
     ++asked;
     Tuning tuning;
-    tuning.blocks = 7;
+    tuning.layout = static_cast<int>(Layout::split_rows), tuning.blocks = 7;
     return tuning;
   };
   const cumulus_scan_args a = args(1, kLong);

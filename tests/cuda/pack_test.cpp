@@ -105,7 +105,7 @@ TEST(Packs, CommonKernelsCoverEveryLayoutOnce) {
                  std::find(item.kernel.options.begin(), item.kernel.options.end(), "-DCUMULUS_OP=2") != item.kernel.options.end();
     }
   }
-  EXPECT_EQ(layouts.size(), 7u) << ::testing::PrintToString(layouts);
+  EXPECT_EQ(layouts.size(), 8u) << ::testing::PrintToString(layouts);
   EXPECT_EQ(complex, 0) << "complex numbers have no max";
   EXPECT_GT(items.size(), 40u);
   EXPECT_LT(items.size(), 300u);

@@ -45,6 +45,9 @@ TEST(CudaPlan, EachShapeGetsItsLayout) {
   EXPECT_EQ(layout({1 << 30}, 0), Layout::split_rows);
   EXPECT_EQ(layout({16, 1 << 26}, 1), Layout::split_rows);
   EXPECT_EQ(layout({1000}, 0), Layout::rows);
+  EXPECT_EQ(layout({1 << 16}, 0), Layout::spread_rows);
+  EXPECT_EQ(layout({4, 1 << 18}, 1), Layout::spread_rows);
+  EXPECT_EQ(layout({100, 8192}, 1), Layout::rows) << "a block for each keeps the device busy";
   EXPECT_EQ(layout({32768, 32768}, 0), Layout::column_ring);
   EXPECT_EQ(layout({512, 1024, 2048}, 1), Layout::column_ring);
   EXPECT_EQ(layout({1000, 1001}, 0), Layout::columns) << "pieces of rows are not aligned";
@@ -106,6 +109,21 @@ TEST(CudaPlan, HopperCopiesInBulkOthersDoNot) {
   EXPECT_LE(forced.shared, 99 * 1024);
 }
 
+TEST(CudaPlan, ChunksAreSpreadOverBlocksWhereTwoLevelsReach) {
+  Tuning spread;
+  spread.layout = static_cast<int>(Layout::spread_rows);
+  const auto forced = [&](Sizes shape, int axis, Kind kind) {
+    return make_plan(problem(std::move(shape), axis, DType::f32, DType::f32, kind), h200(), spread);
+  };
+  const Plan most = forced({1 << 22}, 0, Kind::prefixes);
+  EXPECT_EQ(most.layout, Layout::spread_rows);
+  EXPECT_EQ(most.grid, 1024u) << "the last chunk's block has one result more";
+  EXPECT_EQ(forced({(1 << 22) + 1}, 0, Kind::inclusive).layout, Layout::split_rows);
+  EXPECT_EQ(forced({3, 5000}, 1, Kind::inclusive).grid, 6u);
+  EXPECT_EQ(forced({0xffff, 100}, 1, Kind::inclusive).layout, Layout::spread_rows);
+  EXPECT_EQ(forced({0x10000, 100}, 1, Kind::inclusive).layout, Layout::split_rows) << "blocks are counted in 16 bits";
+}
+
 // What a warp of the ring has to know of the others (kernels/split_rows.cuh).
 void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tuning) {
   const Plan plan = make_plan(p, device, tuning);
@@ -137,6 +155,10 @@ void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tunin
     EXPECT_TRUE(plan.reducers == 1 || plan.reducers + plan.flight <= plan.slots);
     EXPECT_TRUE(plan.storers == 1 || plan.storers + plan.flight <= plan.slots);
     EXPECT_GT(plan.workspace_words, 0);
+  } else if (plan.layout == Layout::spread_rows) {
+    EXPECT_EQ(plan.warps * plan.segments, 32) << "a chunk";
+    EXPECT_LE(p.n, std::int64_t{1} << 22);
+    EXPECT_GT(plan.workspace_words, 0);
   } else {
     EXPECT_EQ(plan.workspace_words, 0);
   }
@@ -150,7 +172,7 @@ TEST(CudaPlan, RandomCallsFitEveryDevice) {
     const Case c = support::random_case(random);
     const Built b(c);
     Tuning tuning;
-    if (random.chance(30)) tuning.layout = static_cast<int>(random.between(1, 7));
+    if (random.chance(30)) tuning.layout = static_cast<int>(random.between(1, static_cast<int>(cumulus::cuda::kLastLayout)));
     if (random.chance(30)) tuning.capability = 80;
     expect_fits(b.problem(), random.pick(cumulus::cuda::presets()).device, tuning);
   }

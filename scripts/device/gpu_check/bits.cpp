@@ -116,6 +116,7 @@ const Shape kShapes[] = {{Layout::short_rows, {300, 100}, 1},   {Layout::packed_
                          {Layout::rows, {5, 5000}, 1},          {Layout::rows, {2, 50001}, 1},
                          {Layout::rows, {3, 8195}, 1},          {Layout::rows, {2, 32869}, 1},
                          {Layout::split_rows, {3, 20001}, 1},   {Layout::split_rows, {2, 20000}, 1, true},
+                         {Layout::spread_rows, {3, 20001}, 1},  {Layout::spread_rows, {2, 20000}, 1, true},
                          {Layout::columns, {300, 37}, 0},       {Layout::column_ring, {200, 96}, 0},
                          {Layout::split_columns, {4500, 64}, 0}};
 const support::Supported kTypes[] = {

@@ -163,7 +163,7 @@ Job random_job(Random& random) {
   const int kind = static_cast<int>(random.below(100));
   if (kind < 20) make_long(job.c, random);
   else if (kind < 55) make_tidy(job.c, random);
-  if (random.chance(30)) job.tuning.layout = static_cast<int>(random.between(1, 7));
+  if (random.chance(30)) job.tuning.layout = static_cast<int>(random.between(1, static_cast<int>(cuda::kLastLayout)));
   if (random.chance(30)) job.tuning.capability = 80;
   if (random.chance(20)) job.tuning.blocks = static_cast<int>(random.between(1, 3));
   job.host_scalar = job.c.first == First::scalar && random.chance(50);

@@ -357,6 +357,10 @@ std::vector<Tuning> neighbours(const Tuning& base, const cuda::Plan& plan) {
       for (const auto& [warps, segments] : {std::pair{2, 8}, {2, 16}, {4, 4}, {4, 8}, {4, 16}, {8, 4}, {8, 8}, {8, 16}})
         with(set(&Tuning::layout, static_cast<int>(Layout::rows)), set(&Tuning::warps, warps), set(&Tuning::segments, segments));
       break;
+    case Layout::spread_rows:
+      each(&Tuning::layout, {static_cast<int>(Layout::split_rows), static_cast<int>(Layout::rows)});
+      each(&Tuning::warps, {16});
+      break;
     case Layout::column_ring:
       each(&Tuning::layout, {static_cast<int>(Layout::split_columns)});
       each(&Tuning::columns, {1, 2, 4});

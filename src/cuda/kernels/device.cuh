@@ -168,8 +168,10 @@ CUMULUS_DEVICE u64 load_relaxed(const u64* p) {
 }
 CUMULUS_DEVICE void store_relaxed(u64* p, u64 v) { asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory"); }
 CUMULUS_DEVICE u64 fetch_add(u64* p, u64 v) { return atomicAdd(p, v); }
+CUMULUS_DEVICE u64 compare_exchange(u64* p, u64 expected, u64 v) { return atomicCAS(p, expected, v); }  // what was there
 CUMULUS_DEVICE void fence_device() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 CUMULUS_DEVICE void pause() { __nanosleep(20); }
+inline constexpr u32 kPatience = 1 << 14;  // how often a block looks for what blocks that may not run yet have to say: some 10 ms
 
 // Flags in shared memory.
 CUMULUS_DEVICE u32 load_acquire_shared(const u32* p) {

@@ -4,6 +4,7 @@
 #include "short_rows.cuh"
 #include "split_columns.cuh"
 #include "split_rows.cuh"
+#include "spread_rows.cuh"
 
 namespace cumulus::cuda {
 using CompiledScan = Scan<CUMULUS_OP, CUMULUS_IN, CUMULUS_OUT, CUMULUS_MASK,
@@ -20,6 +21,8 @@ extern "C" __global__ void __launch_bounds__(CUMULUS_THREADS, CUMULUS_BLOCKS_PER
 #elif CUMULUS_LAYOUT == 3
   SplitRowsKernel<CompiledScan, CUMULUS_CHUNKS, CUMULUS_SLOTS, CUMULUS_FLIGHT, CUMULUS_REDUCERS, CUMULUS_STORERS, CUMULUS_TEAM,
                   CUMULUS_SCANNERS, CUMULUS_COPIES, CUMULUS_DIMS>::run(a);
+#elif CUMULUS_LAYOUT == 8
+  SpreadRowsKernel<CompiledScan, CUMULUS_THREADS / 32, CUMULUS_SEGMENTS, CUMULUS_DIMS>::run(a);
 #elif CUMULUS_LAYOUT == 7
 #if CUMULUS_NARROW
   using Lanes = NarrowTile<CompiledScan, CUMULUS_NARROW, CUMULUS_SIDE>;

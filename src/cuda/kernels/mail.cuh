@@ -39,8 +39,9 @@ template <int kDims>
 CUMULUS_DEVICE u32 begin_launch(const Args<kDims>& a, LaunchState& state) {
   if (thread_index() == 0) {
     barrier_init_done();
-    store_shared(&state.epoch, static_cast<u32>(load_relaxed(a.workspace + kEpoch)));
-    store_shared(&state.rank, static_cast<u32>(fetch_add(a.workspace + kArrived, 1)));
+    const u64 arrival = fetch_add(a.workspace + kEpoch, 1);
+    store_shared(&state.epoch, static_cast<u32>(arrival >> 32));
+    store_shared(&state.rank, static_cast<u32>(arrival));
   }
   sync_block();
   return load_shared(&state.epoch) + 1;
@@ -58,9 +59,8 @@ CUMULUS_DEVICE void end_launch(const Args<kDims>& a, LaunchState& state, u32 tag
     if (last) {
       store_relaxed(a.workspace + kTicket, 0);
       store_relaxed(a.workspace + kChunkTicket, 0);
-      store_relaxed(a.workspace + kArrived, 0);
       store_relaxed(a.workspace + kDone, 0);
-      store_relaxed(a.workspace + kEpoch, wraps ? 0 : tag);
+      store_relaxed(a.workspace + kEpoch, wraps ? 0 : static_cast<u64>(tag) << 32);
     }
     store_shared(&state.last, static_cast<u32>(last));
   }

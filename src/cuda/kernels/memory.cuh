@@ -469,4 +469,97 @@ CUMULUS_DEVICE void store_total_of_quad(const Args<kDims>& a, const Offsets& o, 
   store_total<S>(a, o, total);
 }
 
+// kSegments segments of a row in a warp's registers, from its elements to its results. kTail: the row may end with one segment more, which
+// begins a chunk: the tail.
+template <class S, int kSegments, bool kTail = false>
+struct HeldSegments {
+  using Element = typename S::Element;
+  static constexpr int kBatch = kSegments < 8 ? kSegments : 8;  // segments whose shuffles are interleaved
+  // What is smaller in memory than as elements stays as it came, and is unpacked twice.
+  static constexpr bool kKeep = S::kAligned && S::In::kBytes * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? S::Mask::kBytes : 0) <
+                                                   static_cast<int>(sizeof(Element));
+  Elements<S, kSegments + kTail> elements;
+  Element quads[kKeep ? 1 : kSegments][3], ends[kSegments];  // a quad's prefixes, and the segment's up to the quad's end
+
+  CUMULUS_DEVICE void load(const Row<S>& row, i64 first, i64 n, bool tail = false) {
+    if constexpr (kTail) elements.load(row, first, tail ? n : first + kSegments * kSegment, !tail);
+    else elements.load(row, first, n);
+  }
+
+  // The segments' totals go to `totals`, in shared memory.
+  CUMULUS_DEVICE void scan(Element* totals) {
+#pragma unroll
+    for (int batch = 0; batch < kSegments; batch += kBatch) {
+      Element t[kBatch];
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        Element v[4];
+        elements.quad(batch + i, v);
+        t[i] = v[3];
+#pragma unroll
+        for (int k = 0; k < 3; ++k)
+          if (!kKeep) quads[kKeep ? 0 : batch + i][k] = v[k];
+      }
+      scan_lanes<S, 32>(t);
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        ends[batch + i] = t[i];
+        if (lane_index() == 31) store_shared(totals + batch + i, t[i]);
+      }
+    }
+  }
+
+  // Results from element `first` of the row on, which begins segment `segment` of its chunk. `prefixes`: lane s, of the chunk's segments up
+  // to the end of s. `chunk`, `next_chunk`: R at its two ends; `has_chunk`: there is anything in it.
+  template <int kDims>
+  CUMULUS_DEVICE void store(const Args<kDims>& a, const Offsets& offsets, const Row<S>& row, i64 first, u32 segment,
+                            const Element& prefixes, const Element& chunk, const Element& next_chunk, bool has_chunk,
+                            bool tail = false) const {
+    const u32 lane = lane_index();
+    const Element before = shuffle(prefixes, (lane + 31) & 31);
+    const Element segment_start = select(lane == 0, chunk, combine_start<S>(has_chunk, chunk, before));
+    const bool exclusive = S::is_exclusive(a.flags), has_start = a.flags & kHasInitial;
+    const i64 left = a.n_out - first;
+    const int most = (kTail && tail ? kSegments + 1 : kSegments) * kSegment, end = left > most ? most
+                                                                                   : left > 0  ? static_cast<int>(left)
+                                                                                               : 0;
+    Outlet outlet(row.out.from(first), end);
+    Element here = shuffle(segment_start, segment);
+#pragma unroll
+    for (int s = 0; s < kSegments; ++s) {
+      Element next = shuffle(segment_start, (segment + s + 1) & 31);
+      if (s + 1 == kSegments) next = select(segment + s + 1 == 32, next_chunk, next);
+      const int x = s * kSegment + static_cast<int>(lane) * 4;
+      Element v[4], r[5];
+      typename S::OutBits q[4];
+      if constexpr (kKeep) elements.quad(s, v);
+#pragma unroll
+      for (int k = 0; k < 3; ++k)
+        if (!kKeep) v[k] = quads[kKeep ? 0 : s][k];
+      v[3] = ends[s];
+      finish_quad<S, 32>(v, has_chunk || segment + s > 0, here, next, r);
+      encode_quad<S>(r, exclusive, s == 0 && first + x == 0 && !has_start, q);
+      outlet.put(s * kSegment, s == 0, q);
+      if (S::has_total(a.flags)) store_total_of_quad<S>(a, offsets, first + x, r);
+      here = next;
+    }
+    if constexpr (kTail) {
+      if (tail) {
+        constexpr int kBegin = kSegments * kSegment;
+        Element v[4], r[5];
+        typename S::OutBits q[4];
+        elements.quad(kSegments, v);
+        Element t[1] = {v[3]};
+        scan_lanes<S, 32>(t);
+        v[3] = t[0];
+        finish_quad<S, 32>(v, true, here, combine_start<S>(true, here, v[3]), r);
+        encode_quad<S>(r, exclusive, false, q);
+        outlet.put(kBegin, false, q);
+        if (S::has_total(a.flags)) store_total_of_quad<S>(a, offsets, first + kBegin + static_cast<int>(lane) * 4, r);
+      }
+    }
+    outlet.finish(most);
+  }
+};
+
 }  // namespace cumulus::cuda

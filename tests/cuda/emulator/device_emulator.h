@@ -57,8 +57,14 @@ inline u64 fetch_add(u64* p, u64 v) {
   store_relaxed(p, before + v);
   return before;
 }
+inline u64 compare_exchange(u64* p, u64 expected, u64 v) {
+  const u64 before = load_global<8>(p);
+  if (before == expected) store_relaxed(p, v);
+  return before;
+}
 inline void fence_device() {}  // words are always seen in order here
 inline void pause() { emulator::pause(); }
+inline constexpr u32 kPatience = 20;  // little, so that blocks do leave
 
 inline u32 load_acquire_shared(const u32* p) {
   emulator::acquire_flag(p);
