@@ -201,6 +201,7 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   choose_tile(p, tuning, needed - 1, plan);  // as if nothing were left over
   plan.tail = has_tail(p, plan, needed);
   if (!plan.tail) choose_tile(p, tuning, needed, plan);
+  else if (plan.warps == 16 && tuning.warps == 0) plan.warps = 8;  // prefixes of 8192: twice the blocks, 0.90 to 0.93 of a copy
   const int tile = plan.warps * plan.segments;
   plan.walks = needed - plan.tail > tile;
   plan.levels = levels_for(p.n_out + tile * kSegment);
@@ -226,7 +227,7 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   const auto [reducers, storers, team, scanners] = element > 16  ? std::array{1, 1, 2, 4}
                                                    : element > 8 ? std::array{1, 2, 2, 4}
                                                    : element > 4 ? std::array{1, 2, 4, in < 8 ? 8 : 4}
-                                                   : in <= 2     ? std::array{2, 3, 2, 17}
+                                                   : in <= 2     ? std::array{2, 4, 2, 14}
                                                                  : std::array{4, 6, 1, 8};
   plan.team = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(tuning.team > 0 ? tuning.team : team, 1, 8))));
   plan.reducers = tuning.reducers > 0 ? tuning.reducers
@@ -240,7 +241,7 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
       stage(in) * inputs(p.op) + (p.masked() ? stage(static_cast<int>(bytes(p.mask_dtype))) : 0) + plan.chunks * 32 * element_bytes(p);
   // Control (kernels/split_rows.cuh): barriers and tile numbers by slot, flags, 64 + 8 wide values.
   const auto control = [&](int slots) {
-    return divide_up(40 * slots + 4 * (5 + plan.scanners + 64 + 8 + 1) + 32 + 72 * wide_bytes(p), 128) * 128;
+    return divide_up(40 * slots + 4 * (6 + plan.scanners + 64 + 8 + 1) + 32 + 72 * wide_bytes(p), 128) * 128;
   };
   const std::int64_t carry = plan.levels * 6 * wide_bytes(p);
   const int most = tuning.slots > 0 ? tuning.slots : 24;
@@ -270,7 +271,7 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
 // A block's chunk is one of 32 nodes of 32 at most, and sixteen bits count tiles (kernels/spread_rows.cuh).
 constexpr std::int64_t kSpreadChunks = 1024, kSpreadTiles = 0xffff;
 // Where it is chosen: from so many chunks of a call up to so many, in fewer rows than half the SMs.
-constexpr std::int64_t kSpreadLeast = 2, kSpreadMost = 1024;
+constexpr std::int64_t kSpreadLeast = 3, kSpreadMost = 1024;
 
 bool plan_spread_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   const std::int64_t chunks = divide_up(p.n, kChunk), tiles = p.rows * chunks;

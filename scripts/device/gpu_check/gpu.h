@@ -69,7 +69,7 @@ int check_bits(int count, std::uint64_t seed, int kernels);
 int check_layouts(const std::string& word);
 int check_table(const std::string& word, bool bits);
 int sweep(const std::string& word, const std::string& list);
-int small_sizes();
+int small_sizes(const std::string& list);
 int soak(int seconds, std::uint64_t seed);
 
 }  // namespace gpu_check

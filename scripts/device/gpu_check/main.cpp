@@ -4,7 +4,7 @@
 //   gpu_check soak SECONDS SEED      threads, streams and graphs at once, every result compared
 //   gpu_check table [WORD]           full-size cases (whose names contain WORD): bits, and the ratio to a copy of the same bytes
 //   gpu_check sweep WORD [TUNINGS]   those cases under other tunings, or the ones given: "storers=2,scanners=7;flight=3"
-//   gpu_check small                  1-D scans of 2^10 to 2^27 elements
+//   gpu_check small [TUNINGS]        1-D scans of 2^10 to 2^27 elements
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -27,7 +27,7 @@ int main(int argc, char** argv) {
     if (mode == "soak" && argc == 4) return soak(std::stoi(argv[2]), std::stoull(argv[3])) != 0;
     if (mode == "table") return check_table(word(2), std::getenv("CUMULUS_NO_BITS") == nullptr) != 0;
     if (mode == "sweep" && (argc == 3 || argc == 4)) return sweep(argv[2], word(3)) != 0;
-    if (mode == "small") return small_sizes() != 0;
+    if (mode == "small") return small_sizes(word(2)) != 0;
   } catch (const Failure& f) {
     std::printf("%s\n", f.message.c_str());
     return 1;
@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
     std::printf("%s: %s\n", mode.c_str(), e.what());
   }
   std::printf(
-      "usage: gpu_check bits N SEED [KERNELS] | layouts [NAMES] | soak SECONDS SEED | table [WORD] | sweep WORD [TUNINGS] | small\n");
+      "usage: gpu_check bits N SEED [KERNELS] | layouts [NAMES] | soak SECONDS SEED | table [WORD] | sweep WORD [TUNINGS] | small "
+      "[TUNINGS]\n");
   return 2;
 }

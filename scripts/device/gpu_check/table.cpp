@@ -442,7 +442,8 @@ int sweep(const std::string& word, const std::string& list) {
   return wrong;
 }
 
-int small_sizes() {
+// 1-D scans, under the default tuning and those of `list`.
+int small_sizes(const std::string& list) {
   const DeviceMemory in(std::size_t{1} << 29), out(std::size_t{1} << 29);
   std::vector<char> host(std::size_t{1} << 29);
   fill_random(DType::f32, host);
@@ -451,10 +452,15 @@ int small_sizes() {
   for (int log = 10; log <= 27; ++log) {
     const Row row{"", {std::int64_t{1} << log}, 0};
     const Problem p = problem_of(row, in.data(), nullptr, out.data());
-    const auto scan = [&] { cuda::run(p, {}); };
-    const auto copy = [&] { CHECK(cuMemcpyDtoDAsync(out.at, in.at, std::size_t{4} << log, stream())); };
-    const Medians ms = measure(timer, scan, copy, 5, 51);
-    std::printf("2^%d %-10s %8.2f us  copy %8.2f us\n", log, name(make_plan(p, device()).layout), 1000 * ms.scan_ms, 1000 * ms.copy_ms);
+    for (const Tuning& tuning : list.empty() ? std::vector<Tuning>{{}} : changed({}, list)) {
+      Call call;
+      call.tuning = tuning;
+      const auto scan = [&] { cuda::run(p, call); };
+      const auto copy = [&] { CHECK(cuMemcpyDtoDAsync(out.at, in.at, std::size_t{4} << log, stream())); };
+      const Medians ms = measure(timer, scan, copy, 5, 51);
+      std::printf("2^%d %8.2f us  copy %8.2f us  %s\n", log, 1000 * ms.scan_ms, 1000 * ms.copy_ms,
+                  describe(make_plan(p, device(), tuning)).c_str());
+    }
   }
   return 0;
 }

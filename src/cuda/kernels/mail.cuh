@@ -47,6 +47,11 @@ CUMULUS_DEVICE u32 begin_launch(const Args<kDims>& a, LaunchState& state) {
   return load_shared(&state.epoch) + 1;
 }
 
+template <int kDims>
+CUMULUS_DEVICE u32 begun_blocks(const Args<kDims>& a) {
+  return static_cast<u32>(load_relaxed(a.workspace + kEpoch));
+}
+
 // Every thread of every block, at its end: the last block leaves the workspace as the next launch wants it.
 template <int kDims>
 CUMULUS_DEVICE void end_launch(const Args<kDims>& a, LaunchState& state, u32 tag) {

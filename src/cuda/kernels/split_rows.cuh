@@ -1,11 +1,12 @@
 // Long rows, down to a single one: tiles of whole chunks, taken by ticket, pass through a ring in shared memory. Warps have roles:
 //   loader     takes tickets and fills slots
 //   reducers   publish the total of every whole chunk
-//   scanners   (in one block) combine chunk totals and publish R at every chunk's start
+//   scanners   (in the first block) combine chunk totals and publish R at every chunk's start
 //   storers    wait for their tile's starts, scan it out of shared memory, and store
 // What passes between blocks are words {epoch, value}: nothing has to be cleared between launches. Progress: a tile's total depends on its
-// loading only, a chunk's start on totals of earlier tickets only, and the scanning block is the first one that runs. So one resident block
-// is enough. The order: only totals of whole chunks and R at chunks' starts are ever published.
+// loading only, a chunk's start on totals of earlier tickets only, and the scanning block is the first one that runs; if it does nothing
+// else, then only since others have begun. So one resident block is enough. The order: only totals of whole chunks and R at chunks' starts
+// are ever published.
 #pragma once
 
 #include "ring.cuh"
@@ -44,6 +45,7 @@ struct SplitRowsKernel {
     u32 batch_flag[kBatches];  // job + 1 when its total is there
     u32 group_flag[kGroups];   // group + 1 when R at its start is there
     u32 groups_done;
+    u32 only_scans;
     alignas(16) Wide batch_total[kBatches];
     alignas(16) Wide group_start[kGroups];
   };
@@ -403,10 +405,14 @@ struct SplitRowsKernel {
     k.begin();
     const int warp = static_cast<int>(warp_index());
     constexpr int kFirstStorer = 1 + kReducers * kReducerTeam, kFirstScanner = kFirstStorer + kStorers * kTeam;
-    if (warp == 0) k.load();
-    else if (warp < kFirstStorer) k.reduce(warp - 1);
-    else if (warp < kFirstScanner) k.store(warp - kFirstStorer);
-    else if (load_shared(&k.control.launch.rank) == 0) k.scan(static_cast<u32>(warp - kFirstScanner), k.ring + kSlots * kSlotBytes);
+    const bool takes_tiles = !kScansAlone || !k.only_scans();
+    if (warp >= kFirstScanner) {
+      if (load_shared(&k.control.launch.rank) == 0) k.scan(static_cast<u32>(warp - kFirstScanner), k.ring + kSlots * kSlotBytes);
+    } else if (takes_tiles) {
+      if (warp == 0) k.load();
+      else if (warp < kFirstStorer) k.reduce(warp - 1);
+      else k.store(warp - kFirstStorer);
+    }
     end_launch(a, k.control.launch, k.tag);
   }
 
@@ -426,6 +432,19 @@ struct SplitRowsKernel {
     if (thread < kGroups) store_shared(&control.group_flag[thread], 0u);
     if (thread < kScanners) store_shared(&control.current[thread], thread);
     tag = begin_launch(a, control.launch);
+  }
+
+  // Narrow elements give the scanners so much to do that, where there are many blocks, theirs has no tiles: once another block has begun.
+  static constexpr bool kScansAlone = S::In::kBytes <= 2 && sizeof(Element) <= 4;
+  CUMULUS_DEVICE bool only_scans() {
+    if (thread_index() == 0) {
+      bool others = false;
+      if (load_shared(&control.launch.rank) == 0 && block_count() >= 32)
+        for (int looks = 0; !others && looks < 100; ++looks, pause()) others = begun_blocks(a) > 1;
+      store_shared(&control.only_scans, static_cast<u32>(others));
+    }
+    sync_block();
+    return load_shared(&control.only_scans) != 0;
   }
 };
 
