@@ -270,7 +270,8 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
 
 // A block's chunk is one of 32 nodes of 32 at most, and sixteen bits count tiles (kernels/spread_rows.cuh).
 constexpr std::int64_t kSpreadChunks = 1024, kSpreadTiles = 0xffff;
-// Where it is chosen: from so many chunks of a call up to so many, in fewer rows than half the SMs.
+// Where it is chosen: from so many chunks of a call up to so many of four-byte elements, in fewer rows than half the SMs. Measured on an
+// H200: docs/decisions.md.
 constexpr std::int64_t kSpreadLeast = 3, kSpreadMost = 1024;
 
 bool plan_spread_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
@@ -451,7 +452,7 @@ Layout choose(const Problem& p, const DeviceInfo& device, const Plan& plan) {
   }
   if (p.n_out <= kShortRow) return Layout::packed_rows;
   const std::int64_t chunks = divide_up(p.n, kChunk), capacity = row_capacity(p, plan.aligned);
-  if (chunks > 1 && p.rows < device.sms / 2 && p.rows * chunks >= kSpreadLeast && p.rows * chunks <= kSpreadMost)
+  if (chunks > 1 && p.rows < device.sms / 2 && p.rows * chunks >= kSpreadLeast && p.rows * chunks * element_bytes(p) <= kSpreadMost * 4)
     return Layout::spread_rows;
   if (p.n_out <= capacity) return Layout::rows;
   // Eight bytes: several blocks of an SM walk, while there are rows for them.

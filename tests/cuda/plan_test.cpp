@@ -85,12 +85,15 @@ TEST(CudaPlan, WhatIsLeftAfterWholeTilesGoesWithTheLast) {
       EXPECT_EQ(walked.warps * walked.segments, 128) << "two steps";
       EXPECT_EQ(walked.blocks_per_sm, 2);
     }
-    for (std::int64_t n : {4096, 8192, 16384}) {
+    for (std::int64_t n : {4096, 16384}) {
       const Plan held = plan(n, Kind::prefixes, reverse);
       EXPECT_TRUE(held.tail);
       EXPECT_FALSE(held.walks);
       EXPECT_EQ(held.warps * held.segments * 128, n);
     }
+    const Plan halves = plan(8192, Kind::prefixes, reverse);
+    EXPECT_TRUE(halves.tail && halves.walks) << "by more blocks";
+    EXPECT_EQ(halves.warps * halves.segments, 32);
     for (std::int64_t n : {1025, 32767, 32768, 32768 + 129, 40000, 5000}) EXPECT_FALSE(plan(n, Kind::inclusive, reverse).tail) << n;
   }
   EXPECT_FALSE(plan(32768 + 128, Kind::prefixes).tail) << "129 results are left";
