@@ -129,7 +129,7 @@ Stage micro(const Shared& c, const cuda::Plan& plan) {
   const int warps = plan.layout == cuda::Layout::column_ring ? plan.warps - 1 : plan.warps;  // one of the ring's loads
   return {"final micro-tuning",
           {values("warps", warps, {1, 2, 4, 8, 16}), near("flight", plan.flight), near("reducers", plan.reducers),
-           near("storers", plan.storers), near("scanners", plan.scanners)},
+           near("storers", plan.storers), near("scanners", plan.scanners), values("team", plan.team, {1, 2, 4})},
           looks(c)};
 }
 

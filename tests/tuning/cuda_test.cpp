@@ -34,7 +34,7 @@ TEST(CudaStages, EachParameterBelongsToOneClass) {
   const std::vector<std::set<std::string>> classes = {{"layout", "blocks"},
                                                       {"segments", "chunks", "columns"},
                                                       {"slots", "flight", "capability", "copies"},
-                                                      {"warps", "flight", "reducers", "storers", "scanners"}};
+                                                      {"warps", "flight", "reducers", "storers", "scanners", "team"}};
   for (const Problem& p : problems()) {
     const auto stages = cuda_stages(p, h200(), {1});
     ASSERT_EQ(stages.size(), 4u);
