@@ -42,7 +42,7 @@ inline constexpr int kMaxDims = 63;
 using HostArgs = Args<kMaxDims>;
 
 // The workspace's first words, zeroed when it is made and left as zeros (the epoch apart) by every launch. The first one has the epoch in
-// its upper half, and counts the blocks that have begun in the lower one.
+// its upper half, and counts the blocks that have begun in the lower one (spread_rows: in sixteen bits of it).
 inline constexpr int kWorkspaceHeader = 16;
 enum WorkspaceWord { kEpoch = 0, kTicket = 2, kDone = 6, kChunkTicket = 8 };
 

@@ -124,7 +124,7 @@ bool plan_packed_rows(const Problem& p, const DeviceInfo& device, const Tuning& 
 }
 
 // Registers that one segment takes in the rows kernel: elements and what they are made of while it is under way, or, where that is less and
-// rows are aligned, as it came (kKeep in kernels/rows.cuh).
+// rows are aligned, as it came (kKeep in kernels/memory.cuh).
 int segment_registers(const Problem& p, bool aligned) {
   const int raw = static_cast<int>(bytes(p.in_dtype)) * inputs(p.op), mask = p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0;
   if (aligned && raw + mask < element_bytes(p)) return raw + mask + element_bytes(p) / 4;
@@ -201,7 +201,8 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   choose_tile(p, tuning, needed - 1, plan);  // as if nothing were left over
   plan.tail = has_tail(p, plan, needed);
   if (!plan.tail) choose_tile(p, tuning, needed, plan);
-  else if (plan.warps == 16 && tuning.warps == 0) plan.warps = 8;  // prefixes of 8192: twice the blocks, 0.90 to 0.93 of a copy
+  else if (plan.warps == 16 && tuning.warps == 0 && tuning.segments == 0)
+    plan.warps = 8;  // prefixes of 8192: twice the blocks, 0.90 to 0.93 of a copy
   const int tile = plan.warps * plan.segments;
   plan.walks = needed - plan.tail > tile;
   plan.levels = levels_for(p.n_out + tile * kSegment);
@@ -405,10 +406,6 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.side = narrow ? static_cast<int>(std::bit_floor(static_cast<unsigned>(kNarrow / columns))) : 1;
   const std::int64_t width = narrow ? columns : plan.columns * 32, strips = p.rows / columns * divide_up(columns, width);
   const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
-  plan.copies = column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask));
-  const int loaders = (plan.copies == Copies::bulk && !narrow) || element > 8 ? 1 : 2;  // kLoaders of kernels/split_columns.cuh
-  // In the first block each group of 32 lanes of a strip has a warp for its chunks, and one for its nodes of level 3.
-  plan.scanners = std::max(tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 2 : 6 - loaders, 2 * plan.columns);
   plan.levels = levels_for(p.n_out + kSegment);
   const auto piece = [&] {  // of a narrow tile: NarrowTile::kPieceBytes
     const std::int64_t areas = (kSegment * columns * in + 16) * inputs(p.op) + (mask > 0 ? kSegment * columns * mask + 16 : 0);
@@ -429,8 +426,13 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.reducers = std::min(std::max(tuning.reducers, 1), at_most);
   plan.storers = std::min(std::max(tuning.storers, 1), at_most);
   plan.starters = std::min(widest > 8 ? 1 : 2, at_most);
+  plan.copies = column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask));
+  // Over many small copies, and over a narrow tile's divisions, a warp takes longer than a tile's time. Wider elements lack the registers.
+  plan.loaders = (plan.copies == Copies::bulk && !narrow) || element > 8 || plan.slots < 2 ? 1 : 2;
+  // In the first block each group of 32 lanes of a strip has a warp for its chunks, and one for its nodes of level 3.
+  plan.scanners = std::max(tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 2 : 6 - plan.loaders, 2 * plan.columns);
   plan.step = 0, plan.aligned = false;
-  plan.warps = loaders + kColumnTeam * (plan.reducers + plan.storers) + plan.starters + plan.scanners;
+  plan.warps = plan.loaders + kColumnTeam * (plan.reducers + plan.storers) + plan.starters + plan.scanners;
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
   plan.blocks_per_sm = 1;
   const std::int64_t tiles = divide_up(p.n_out, plan.side * kSegment) * strips, chunks = p.n / kChunk;
@@ -543,6 +545,7 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
     case Layout::split_rows:
       if (plan.layout == Layout::split_columns) {
         define("COLUMNS", plan.columns);
+        define("LOADERS", plan.loaders);
         define("STARTERS", plan.starters);
         define("NARROW", plan.narrow);
         define("SIDE", plan.side);

@@ -59,7 +59,7 @@ struct Plan {
   int reducers, storers, scanners;  // split_rows, split_columns: warps or teams by role
   int columns;                      // column_ring: of a thread
   int team;                         // split_rows: warps of each storer, and of a reducer of one-chunk tiles
-  int starters;                     // split_columns: warps that wait for R at tiles' ends
+  int loaders, starters;            // split_columns: warps that fill slots; that wait for R at tiles' ends
   int narrow, side;                 // split_columns: a row's columns, where they are few; segments side by side in a warp's lanes
   int lane_dim;                     // columns: index into Problem::dim; -1 for rows
   int levels;                       // of the order from level 3 up

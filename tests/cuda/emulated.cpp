@@ -45,8 +45,8 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
       key.insert(key.end(), {plan.warps, plan.segments});
       break;
     case Layout::split_columns:
-      key.insert(key.end(), {plan.columns, plan.narrow, plan.side, plan.slots, plan.flight, plan.reducers, plan.starters, plan.storers,
-                             plan.scanners, static_cast<int>(plan.copies)});
+      key.insert(key.end(), {plan.columns, plan.narrow, plan.side, plan.slots, plan.flight, plan.loaders, plan.reducers, plan.starters,
+                             plan.storers, plan.scanners, static_cast<int>(plan.copies)});
       break;
     case Layout::split_rows:
       key.insert(key.end(), {plan.chunks, plan.slots, plan.flight, plan.reducers, plan.storers, plan.team, plan.scanners,

@@ -29,6 +29,7 @@ void add_layouts(const std::vector<int>& types) {
   put(Layout::rows, {8, 8, true, false}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims>::run(a); });
   put(Layout::rows, {8, 8, false, false}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims>::run(a); });
   put(Layout::rows, {8, 4, true, true}, [](const HostArgs& a) { RowsKernel<S, 8, 4, true, kMaxDims, true>::run(a); });
+  put(Layout::rows, {8, 8, true, true}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims, true>::run(a); });
   put(Layout::rows, {8, 8, false, true}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims, true>::run(a); });
   constexpr int warps = kContiguous && !S::kAligned ? 16 : 8;
   put(Layout::spread_rows, {warps, 32 / warps}, [](const HostArgs& a) { SpreadRowsKernel<S, warps, 32 / warps, kMaxDims>::run(a); });
@@ -55,17 +56,18 @@ void add_layouts(const std::vector<int>& types) {
       put(Layout::column_ring, {columns, 5, 3, 2, 2},
           [](const HostArgs& a) { ColumnRingKernel<S, columns, 4, 3, 2, 2, kMaxDims>::run(a); });
       put(Layout::column_ring, {1, 3, 2, 1, 1}, [](const HostArgs& a) { ColumnRingKernel<S, 1, 2, 2, 1, 1, kMaxDims>::run(a); });
-      // columns, narrow, side, slots, flight, reducers, starters, storers, scanners, copies
-      constexpr int starters = sizeof(typename S::Element) > 8 || S::In::kBytes > 8 ? 1 : 2;
-      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, starters, 2, 3, 2},
-          [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 1>, 4, 2, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
+      // columns, narrow, side, slots, flight, loaders, reducers, starters, storers, scanners, copies
+      constexpr int starters = sizeof(typename S::Element) > 8 || S::In::kBytes > 8 ? 1 : 2,
+                    loaders = sizeof(typename S::Element) > 8 ? 1 : 2;
+      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 3, 2},
+          [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 1>, 4, 2, 1, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
       if constexpr (columns >= 2)
-        put(Layout::split_columns, {2, 0, 1, 3, 1, 2, starters, 1, 4, 1},
-            [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 2>, 3, 1, 2, starters, 1, 4, 1, kMaxDims>::run(a); });
-      put(Layout::split_columns, {1, 3, 8, 4, 2, 1, starters, 2, 3, 2},
-          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 3, 8>, 4, 2, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
-      put(Layout::split_columns, {1, 12, 2, 3, 1, 2, starters, 1, 4, 1},
-          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 12, 2>, 3, 1, 2, starters, 1, 4, 1, kMaxDims>::run(a); });
+        put(Layout::split_columns, {2, 0, 1, 3, 1, loaders, 2, starters, 1, 4, 1},
+            [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 2>, 3, 1, loaders, 2, starters, 1, 4, 1, kMaxDims>::run(a); });
+      put(Layout::split_columns, {1, 3, 8, 4, 2, loaders, 1, starters, 2, 3, 2},
+          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 3, 8>, 4, 2, loaders, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
+      put(Layout::split_columns, {1, 12, 2, 3, 1, loaders, 2, starters, 1, 4, 1},
+          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 12, 2>, 3, 1, loaders, 2, starters, 1, 4, 1, kMaxDims>::run(a); });
     }
   }
 }

@@ -175,7 +175,8 @@ TEST(Rows, what_is_left_after_whole_tiles) {
           if (first) c.kind = kAllKinds[round % 3], c.reverse = round / 3 % 2 != 0;
           if (first) c.total = round >= 6 ? Total::own : Total::none;
           c.shape.front() = 2;
-          const int tiles = !walks ? 1 : first && round == 11 ? 32 : 2;  // 32: what is left begins a node of level 3
+          // 32: what is left begins a node of level 3. Tiles of two chunks are held, and now and then walked.
+          const int tiles = !walks ? (rest > 0 && rest < 129 && random.chance(30) ? 2 : 1) : first && round == 11 ? 32 : 2;
           c.shape.back() = tiles * tile + rest - (c.kind == Kind::prefixes);
           if (!c.mask_shape.empty()) c.mask_shape = {c.shape.back()};
           if (!may_be_in_place(c)) c.in_place = false;
@@ -204,6 +205,38 @@ TEST(SplitRows, go_through_all_levels_with_one_resident_block) {
     how.resident = 1;
     EXPECT_TRUE(check(c, tuning, how));
     if (!full()) break;
+  }
+}
+
+// Of many blocks the first one has no tiles where elements are narrow, but for one that is alone.
+TEST(SplitRows, the_scanning_block_may_have_no_tiles) {
+  Random random(seed());
+  Case c;
+  c.in = c.out = DType::f16;
+  c.shape = {2, 40 * 4096 + 77}, c.axis = 1;
+  for (const Tuning& tuning : emulated::tunings(Layout::split_rows)) {
+    if (tuning.team == 1) continue;  // compiled for strided rows only
+    for (std::uint32_t resident : {1, 2, 8}) {
+      emulated::Run how;
+      how.seed = random.next();
+      how.resident = resident;
+      EXPECT_TRUE(check(c, tuning, how));
+    }
+  }
+}
+
+// The same levels of a few long columns, whose nodes of level 3 some warps of the first block hand on to each other.
+TEST(SplitColumns, go_through_all_levels) {
+  if (!full()) GTEST_SKIP() << "13 million elements: with CUMULUS_FULL";
+  Random random(seed());
+  Case c;
+  c.shape = {32 * 131072 + 4096 * 33 + 5, 3}, c.axis = 0;
+  c.total = Total::own;
+  for (std::uint32_t resident : {1, 4}) {
+    emulated::Run how;
+    how.seed = random.next();
+    how.resident = resident;
+    EXPECT_TRUE(check(c, emulated::tunings(Layout::split_columns).front(), how));
   }
 }
 

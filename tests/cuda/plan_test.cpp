@@ -94,6 +94,10 @@ TEST(CudaPlan, WhatIsLeftAfterWholeTilesGoesWithTheLast) {
     const Plan halves = plan(8192, Kind::prefixes, reverse);
     EXPECT_TRUE(halves.tail && halves.walks) << "by more blocks";
     EXPECT_EQ(halves.warps * halves.segments, 32);
+    Tuning two;
+    two.segments = 2;
+    const Problem whole = problem({32768, 8192}, 1, DType::f32, DType::f32, Kind::prefixes, reverse);
+    EXPECT_EQ(make_plan(whole, h200(), two).warps, 16) << "a tile of whole chunks";
     for (std::int64_t n : {1025, 32767, 32768, 32768 + 129, 40000, 5000}) EXPECT_FALSE(plan(n, Kind::inclusive, reverse).tail) << n;
   }
   EXPECT_FALSE(plan(32768 + 128, Kind::prefixes).tail) << "129 results are left";
@@ -110,6 +114,17 @@ TEST(CudaPlan, HopperCopiesInBulkOthersDoNot) {
   const Plan forced = make_plan(problem({1 << 30}, 0), h200(), before);
   EXPECT_EQ(forced.copies, Copies::async);
   EXPECT_LE(forced.shared, 99 * 1024);
+}
+
+TEST(CudaPlan, LoadersOfLongColumnsFitTheirRing) {
+  EXPECT_EQ(make_plan(problem({1 << 24, 64}, 0), h200()).loaders, 1) << "a tile is one bulk copy";
+  EXPECT_EQ(make_plan(problem({1 << 20, 1024}, 0), h200()).loaders, 2) << "rows of 256 bytes";
+  EXPECT_EQ(make_plan(problem({1 << 28, 4}, 0), h200()).loaders, 2);
+  Tuning one;
+  one.slots = 1;
+  const Plan plan = make_plan(problem({1 << 20, 1024}, 0), h200(), one);
+  EXPECT_EQ(plan.slots, 1);
+  EXPECT_EQ(plan.loaders, 1);
 }
 
 TEST(CudaPlan, ChunksAreSpreadOverBlocksWhereTwoLevelsReach) {

@@ -13,8 +13,6 @@ template <class S, int kColumns_>
 struct WideTile {
   using Pieces = RowPieces<S, kColumns_, 32>;
   static constexpr int kColumns = kColumns_, kWidth = 32 * kColumns, kSide = 1, kLanes = 32;  // kLanes: of a segment
-  template <int kCopies>
-  static constexpr int kLoaders = kCopies == kCopyBulk ? 1 : 2;  // many small copies take one warp longer than a tile's time
   static constexpr int kDataBytes = kSegment * Pieces::kRowBytes;
   template <int kCopies>
   static constexpr u32 kFullCount = Pieces::template kFullCount<kCopies>;
@@ -55,8 +53,6 @@ struct WideTile {
 template <class S, int kWidth_, int kSide_>
 struct NarrowTile {
   static constexpr int kColumns = 1, kWidth = kWidth_, kSide = kSide_, kLanes = kWidth;
-  template <int kCopies>
-  static constexpr int kLoaders = 2;
   static_assert(kSide * kWidth <= 32);
   template <int kBytes>
   using Flat = Stage<Run<kBytes, Variant<1, false, -1, -1, false>>, kSegment * kWidth>;

@@ -47,6 +47,7 @@ CUMULUS_DEVICE u32 begin_launch(const Args<kDims>& a, LaunchState& state) {
   return load_shared(&state.epoch) + 1;
 }
 
+// After begin_launch.
 template <int kDims>
 CUMULUS_DEVICE u32 begun_blocks(const Args<kDims>& a) {
   return static_cast<u32>(load_relaxed(a.workspace + kEpoch));

@@ -1,4 +1,4 @@
-// A ring of slots in shared memory: one warp fills them by ticket, others read them. What split_rows.cuh and split_columns.cuh share.
+// A ring of slots in shared memory: one warp or two fill them by ticket, others read them. What split_rows.cuh and split_columns.cuh share.
 #pragma once
 
 #include "mail.cuh"
@@ -55,7 +55,7 @@ CUMULUS_DEVICE void fill_ring(const Args<kDims>& a, int loader, Loading& loading
     }
     if (ends == kEnds) return pass_on(turn + 1);
     barrier_wait(&empty[at.slot], at.round ^ 1);
-    barrier_wait(&full[behind.slot], behind.round);
+    barrier_wait(&full[behind.slot], behind.round);  // before the turn is passed on: so all earlier fills were waited for
     // The ticket comes last: what is taken and not loaded holds everybody up.
     i64 ticket = ends > 0 ? -1 : take_ticket(a, kTicket);
     if (ticket >= tickets) ticket = -1;

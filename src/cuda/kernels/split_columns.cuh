@@ -16,7 +16,8 @@
 
 namespace cumulus::cuda {
 
-template <class S, class Lanes, int kSlots, int kFlight, int kReducers, int kStarters, int kStorers, int kScanners, int kCopies, int kDims>
+template <class S, class Lanes, int kSlots, int kFlight, int kLoaders, int kReducers, int kStarters, int kStorers, int kScanners,
+          int kCopies, int kDims>
 struct SplitColumnsKernel {
   using Element = typename S::Element;
   using Wide = typename S::Wide;
@@ -25,9 +26,8 @@ struct SplitColumnsKernel {
   static constexpr int kGroups = kColumns;   // of 32 lanes in a strip
   static constexpr int kSteps = 32 / kSide;  // tiles of a chunk
   static constexpr int kStepWords = 32 * Letter::kWords;
-  static constexpr int kLoaders = sizeof(Element) > 8 ? 1 : Lanes::template kLoaders<kCopies>;  // of wider ones, registers are short
-  static constexpr int kTeam = 4, kQuads = 32 / kTeam;                                          // warps; quads of a warp's share
-  static constexpr int kLeft = kTeam + 2;  // values of a lane's column that a slot holds: quarters' totals, R at both ends
+  static constexpr int kTeam = 4, kQuads = 32 / kTeam;  // warps; quads of a warp's share
+  static constexpr int kLeft = kTeam + 2;               // values of a lane's column that a slot holds: quarters' totals, R at both ends
   static constexpr int kSlotBytes = Lanes::kDataBytes + kLeft * 32 * kColumns * static_cast<int>(sizeof(Element));
   // In the first block. A strip's groups must be under way together, for its tiles wait for all of them.
   static constexpr int kUpper = kScanners - kGroups;
@@ -35,7 +35,7 @@ struct SplitColumnsKernel {
   // See kernels/split_rows.cuh.
   template <int kWarps>
   static constexpr bool kFits = kWarps == 1 || kWarps + kFlight <= kSlots;
-  static_assert(kFits<kReducers> && kFits<kStarters> && kFits<kStorers>);
+  static_assert(kFits<kReducers> && kFits<kStarters> && kFits<kStorers> && kLoaders <= kSlots);
 
   // A tile, or a chunk, which is a node of its own.
   struct alignas(16) Place {
