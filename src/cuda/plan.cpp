@@ -405,7 +405,6 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.narrow = narrow ? static_cast<int>(columns) : 0;
   plan.side = narrow ? static_cast<int>(std::bit_floor(static_cast<unsigned>(kNarrow / columns))) : 1;
   const std::int64_t width = narrow ? columns : plan.columns * 32, strips = p.rows / columns * divide_up(columns, width);
-  const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
   plan.levels = levels_for(p.n_out + kSegment);
   const auto piece = [&] {  // of a narrow tile: NarrowTile::kPieceBytes
     const std::int64_t areas = (kSegment * columns * in + 16) * inputs(p.op) + (mask > 0 ? kSegment * columns * mask + 16 : 0);
@@ -426,6 +425,7 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.reducers = std::min(std::max(tuning.reducers, 1), at_most);
   plan.storers = std::min(std::max(tuning.storers, 1), at_most);
   plan.starters = std::min(widest > 8 ? 1 : 2, at_most);
+  const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
   plan.copies = column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask));
   // Over many small copies, and over a narrow tile's divisions, a warp takes longer than a tile's time. Wider elements lack the registers.
   plan.loaders = (plan.copies == Copies::bulk && !narrow) || element > 8 || plan.slots < 2 ? 1 : 2;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 
 #include "cuda/plan.h"
 #include "emulated.h"
@@ -62,6 +63,16 @@ bool check(const Case& c, const Tuning& tuning, const emulated::Run& how) {
     ADD_FAILURE() << describe(got) << "\n  " << text(plan) << ", seed " << how.seed << "\n  " << equal.message() << all;
   }
   return true;
+}
+
+// The same with as many blocks resident as each of these.
+void expect_right(const Case& c, const Tuning& tuning, std::initializer_list<std::uint32_t> residents, Random& random) {
+  for (std::uint32_t resident : residents) {
+    emulated::Run how;
+    how.seed = random.next();
+    how.resident = resident;
+    EXPECT_TRUE(check(c, tuning, how));
+  }
 }
 
 // A case that a layout serves: sizes around its limits, any kind, term and alignment.
@@ -200,10 +211,7 @@ TEST(SplitRows, go_through_all_levels_with_one_resident_block) {
   c.total = Total::own;
   for (const Tuning& tuning : emulated::tunings(Layout::split_rows)) {
     if (tuning.team == 1) continue;  // compiled for strided rows only
-    emulated::Run how;
-    how.seed = random.next();
-    how.resident = 1;
-    EXPECT_TRUE(check(c, tuning, how));
+    expect_right(c, tuning, {1}, random);
     if (!full()) break;
   }
 }
@@ -216,12 +224,7 @@ TEST(SplitRows, the_scanning_block_may_have_no_tiles) {
   c.shape = {2, 40 * 4096 + 77}, c.axis = 1;
   for (const Tuning& tuning : emulated::tunings(Layout::split_rows)) {
     if (tuning.team == 1) continue;  // compiled for strided rows only
-    for (std::uint32_t resident : {1, 2, 8}) {
-      emulated::Run how;
-      how.seed = random.next();
-      how.resident = resident;
-      EXPECT_TRUE(check(c, tuning, how));
-    }
+    expect_right(c, tuning, {1, 2, 8}, random);
   }
 }
 
@@ -232,12 +235,7 @@ TEST(SplitColumns, go_through_all_levels) {
   Case c;
   c.shape = {32 * 131072 + 4096 * 33 + 5, 3}, c.axis = 0;
   c.total = Total::own;
-  for (std::uint32_t resident : {1, 4}) {
-    emulated::Run how;
-    how.seed = random.next();
-    how.resident = resident;
-    EXPECT_TRUE(check(c, emulated::tunings(Layout::split_columns).front(), how));
-  }
+  expect_right(c, emulated::tunings(Layout::split_columns).front(), {1, 4}, random);
 }
 
 // More nodes of level 3 than a block has warps, and R at both ends of such nodes, in f64: wider sums hide how they are bracketed. Alone on
@@ -249,12 +247,7 @@ TEST(SpreadRows, go_through_all_levels_with_one_resident_block) {
     c.in = c.out = DType::f64, c.mask = Mask::multiply;
     c.shape = {1, (tuning.warps + 1) * 131072 + (tuning.warps == 8 ? 4096 : 4095)}, c.axis = 1;
     c.total = Total::own;
-    for (std::uint32_t resident : {1, 4}) {
-      emulated::Run how;
-      how.seed = random.next();
-      how.resident = resident;
-      EXPECT_TRUE(check(c, tuning, how));
-    }
+    expect_right(c, tuning, {1, 4}, random);
   }
 }
 

@@ -172,6 +172,7 @@ void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tunin
     EXPECT_GE(plan.slots, 1);
     EXPECT_TRUE(plan.reducers == 1 || plan.reducers + plan.flight <= plan.slots);
     EXPECT_TRUE(plan.storers == 1 || plan.storers + plan.flight <= plan.slots);
+    EXPECT_LE(plan.loaders, plan.slots);
     EXPECT_GT(plan.workspace_words, 0);
   } else if (plan.layout == Layout::spread_rows) {
     EXPECT_EQ(plan.warps * plan.segments, 32) << "a chunk";
