@@ -46,4 +46,19 @@ using HostArgs = Args<kMaxDims>;
 inline constexpr int kWorkspaceHeader = 16;
 enum WorkspaceWord { kEpoch = 0, kTicket = 2, kDone = 6, kChunkTicket = 8 };
 
+// A tensor as tensor copies (9.0) see it, innermost dimension first: columns, rows along the axis, the one outer dimension. Columns count
+// in pieces of kTensorElement bytes, whatever the elements are; what is copied at a time is a box.
+inline constexpr int kTensorElement = 8;
+struct TensorShape {
+  const void* base;  // the lowest address
+  unsigned long long size[3];
+  unsigned long long stride[2];  // of rows and of the outer dimension, in bytes
+  unsigned box[3];
+};
+
+// The driver's encoding of it: the second argument of kernels that make tensor copies.
+struct alignas(64) TensorMap {
+  unsigned long long opaque[16];
+};
+
 }  // namespace cumulus::cuda

@@ -232,6 +232,38 @@ TEST(Emulator, FindsCopiesThatOutliveTheirBlock) {
                   "block ended"));
 }
 
+// Four rows of 32 bytes and two planes, of which boxes of three rows are copied: what lies outside comes as zeros.
+TEST(Emulator, TensorCopiesEndWhereTheTensorDoes) {
+  alignas(16) static std::array<u8, 256> memory;
+  std::iota(memory.begin(), memory.end(), u8{1});
+  emulator::Launch launch = threads(32);
+  launch.memory = {{memory.data(), memory.size(), false}};
+  const TensorMap map = map_of({memory.data(), {4, 4, 2}, {32, 128}, {4, 3, 1}});
+  const auto copy = [&](int column, int row, int outer, int place) {
+    return run(
+        [&, place] {
+          Ring& ring = *reinterpret_cast<Ring*>(shared_memory() + 128);
+          u8* to = shared_memory() + place;
+          if (lane_index() == 0) {
+            barrier_init(&ring.full, 1);
+            barrier_arrive_expect(&ring.full, 96);
+            tensor_load(to, &map, column, row, outer, &ring.full);
+            barrier_wait(&ring.full, 0);
+            for (int y = 0; y < 3; ++y)
+              for (int x = 0; x < 32; ++x) {
+                const int from_row = row + y, from = column * 8 + x;
+                const bool inside = from < 32 && from_row >= 0 && from_row < 4 && outer >= 0 && outer < 2;
+                EXPECT_EQ(load_shared(to + y * 32 + x), inside ? memory[static_cast<std::size_t>(outer * 128 + from_row * 32 + from)] : 0);
+              }
+          }
+        },
+        launch);
+  };
+  for (const auto& [column, row, outer] : {std::array{0, 0, 0}, {2, 2, 1}, {0, -2, 1}, {0, -3, 0}, {0, 4, 0}, {0, 0, 2}})
+    EXPECT_EQ(copy(column, row, outer, 256), Findings{});
+  EXPECT_TRUE(has(copy(0, 0, 0, 272), "not aligned"));
+}
+
 // A waiter that lags a whole round behind takes the barrier's last phase for the next one, on hardware as here.
 TEST(Emulator, ParityOfAPhaseTooEarlyIsTakenForDone) {
   bool passed = false;

@@ -2,6 +2,8 @@
 // for the CPU it is the emulator of tests/cuda/emulator, which provides the same functions. Everything else is plain C++.
 #pragma once
 
+#include "args.h"
+
 #ifdef __CUDACC__
 #define CUMULUS_DEVICE __device__ __forceinline__
 #else
@@ -231,6 +233,20 @@ CUMULUS_DEVICE void bulk_load(void* to, const void* from, u32 bytes, Barrier* b)
                : "memory");
 #endif
 }
+// One thread copies a box of the map's tensor, dense, to a multiple of 128; what is outside the tensor comes as zeros, and counts.
+#if __CUDA_ARCH__ >= 1000  // where "shared::cluster" costs a stack; older compilers know that one only
+#define CUMULUS_TENSOR_TARGET "shared::cta"
+#else
+#define CUMULUS_TENSOR_TARGET "shared::cluster"
+#endif
+CUMULUS_DEVICE void tensor_load(void* to, const TensorMap* map, int column, int row, int outer, Barrier* b) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.tensor.3d." CUMULUS_TENSOR_TARGET
+               ".global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(shared_address(to)),
+               "l"(map), "r"(column), "r"(row), "r"(outer), "r"(shared_address(b))
+               : "memory");
+#endif
+}
 CUMULUS_DEVICE void barrier_arrive_expect(Barrier* b, u32 bytes) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("{ .reg .b64 t; mbarrier.arrive.expect_tx.shared.b64 t, [%0], %1; }" ::"r"(shared_address(b)), "r"(bytes) : "memory");
@@ -284,8 +300,8 @@ CUMULUS_DEVICE float minimum(float a, float b) {
 
 namespace cumulus::cuda {
 
-// How tiles come into shared memory: loads and stores, cp.async, bulk copies.
-enum CopiesValue { kCopyPlain, kCopyAsync, kCopyBulk };
+// How tiles come into shared memory: loads and stores, cp.async, bulk copies, tensor copies.
+enum CopiesValue { kCopyPlain, kCopyAsync, kCopyBulk, kCopyTensor };
 
 CUMULUS_DEVICE u32 lane_index() { return thread_index() & 31; }
 // Through a shuffle, so that the compiler knows that it is the same in all lanes.

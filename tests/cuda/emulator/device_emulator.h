@@ -86,7 +86,32 @@ inline void barrier_init_done() {}
 inline void barrier_arrive(Barrier* b) { emulator::barrier_arrive(b, 0); }
 inline void barrier_arrive_expect(Barrier* b, u32 bytes) { emulator::barrier_arrive(b, bytes); }
 inline void barrier_wait(Barrier* b, u32 parity) { emulator::barrier_wait(b, parity); }
-inline void bulk_load(void* to, const void* from, u32 bytes, Barrier* b) { emulator::bulk_load(to, from, bytes, b); }
+inline void bulk_load(void* to, const void* from, u32 bytes, Barrier* b) { emulator::bulk_load(to, bytes, {{0, from, bytes}}, 16, b); }
+// What an emulated launch has in place of the driver's encoding: the shape itself.
+inline TensorMap map_of(const TensorShape& shape) {
+  static_assert(sizeof(TensorShape) <= sizeof(TensorMap));
+  TensorMap map{};
+  std::memcpy(&map, &shape, sizeof shape);
+  return map;
+}
+inline void tensor_load(void* to, const TensorMap* map, int column, int row, int outer, Barrier* b) {
+  TensorShape shape;
+  std::memcpy(&shape, map, sizeof shape);
+  const auto inside = [&](i64 at, int dim) { return at >= 0 && at < static_cast<i64>(shape.size[dim]); };
+  const std::size_t row_bytes = shape.box[0] * kTensorElement;
+  std::vector<emulator::Piece> pieces;
+  std::size_t offset = 0;
+  for (i64 z = outer; z < outer + static_cast<i64>(shape.box[2]); ++z)
+    for (i64 y = row; y < row + static_cast<i64>(shape.box[1]); ++y, offset += row_bytes) {
+      if (!inside(y, 1) || !inside(z, 2) || !inside(column, 0)) continue;
+      const auto rest = (shape.size[0] - static_cast<u64>(column)) * kTensorElement;
+      pieces.push_back({offset,
+                        static_cast<const u8*>(shape.base) + i64{column} * kTensorElement + y * static_cast<i64>(shape.stride[0]) +
+                            z * static_cast<i64>(shape.stride[1]),
+                        rest < row_bytes ? rest : row_bytes});
+    }
+  emulator::bulk_load(to, offset, std::move(pieces), 128, b);
+}
 inline void fence_async() {}
 inline void async_load16(void* to, const void* from) { emulator::async_load(to, from, 16); }
 inline void async_arrive(Barrier* b) { emulator::async_arrive(b); }

@@ -481,24 +481,26 @@ void barrier_wait(void* barrier, std::uint32_t parity) {
   learn(self(), b.released);
 }
 
-void bulk_load(void* to, const void* from, std::uint32_t bytes, void* barrier) {
-  Thread& t = self();
-  Block& block = *t.block;
+void bulk_load(void* to, std::size_t bytes, std::vector<Piece> pieces, std::size_t alignment, void* barrier) {
+  Block& block = *self().block;
   Barrier& b = barrier_at(barrier);
-  if (bytes % 16 || reinterpret_cast<std::uintptr_t>(to) % 16 || reinterpret_cast<std::uintptr_t>(from) % 16)
-    found("a bulk copy is not aligned to 16 bytes");
-  for (std::uint32_t i = 0; i < bytes; i += 16) check_global(static_cast<const char*>(from) + i, 16, false);
-  for (std::uint32_t i = 0; i < bytes; i += 16) check_shared(static_cast<char*>(to) + i, 16, true);
+  if (reinterpret_cast<std::uintptr_t>(to) % alignment) found("the place of a bulk copy is not aligned");
+  for (const Piece& p : pieces) {
+    if (p.bytes % 16 || p.offset % 16 || reinterpret_cast<std::uintptr_t>(p.from) % 16) found("a bulk copy is not aligned to 16 bytes");
+    for (std::size_t i = 0; i < p.bytes; i += 16) check_global(static_cast<const char*>(p.from) + i, 16, false);
+  }
+  for (std::size_t i = 0; i < bytes; i += 16) check_shared(static_cast<char*>(to) + i, 16, true);
   const std::uint32_t when = ++b.copies;
   mark_written(block, offset_of(block, to), bytes, static_cast<std::uint16_t>(b.copier), when);
   std::memset(to, 0x5a, bytes);
   ++block.copies;
-  machine->copies.push_back({&block, [&b, to, from, bytes, when] {
-                               std::memcpy(to, from, bytes);
+  machine->copies.push_back({&block, [&b, to, bytes, all = std::move(pieces), when] {
+                               std::memset(to, 0, bytes);
+                               for (const Piece& p : all) std::memcpy(static_cast<char*>(to) + p.offset, p.from, p.bytes);
                                auto next = std::make_shared<Times>(*b.arriving);
                                (*next)[b.copier] = std::max((*next)[b.copier], when);
                                b.arriving = next;
-                               b.bytes -= bytes;
+                               b.bytes -= static_cast<std::int64_t>(bytes);
                                complete(b);
                              }});
 }
