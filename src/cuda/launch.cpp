@@ -113,8 +113,22 @@ void check_pointers(const Driver& driver, const Problem& p, const Call& call) {
   if (!call.initial_on_host) check_tensor(p.initial, p.initial_dtype, true, "initial");
 }
 
-void launch(const Driver& driver, const Prepared& prepared, CUstream stream, HostArgs& args) {
-  void* parameters[] = {&args};
+// How much of memory around a box the second-level cache fetches with it.
+constexpr int kL2Promotion = CU_TENSOR_MAP_L2_PROMOTION_NONE;
+
+void make_map(const Driver& driver, const TensorShape& shape, TensorMap& map) {
+  static_assert(kTensorElement == 8);
+  const std::uint64_t sizes[] = {shape.size[0], shape.size[1], shape.size[2]}, strides[] = {shape.stride[0], shape.stride[1]};
+  constexpr unsigned kSteps[] = {1, 1, 1};
+  const CUresult result = driver.cuTensorMapEncodeTiled(&map, CU_TENSOR_MAP_DATA_TYPE_UINT64, 3, const_cast<void*>(shape.base), sizes,
+                                                        strides, shape.box, kSteps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                                                        CU_TENSOR_MAP_SWIZZLE_NONE, kL2Promotion, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  check(driver, result, "cuTensorMapEncodeTiled");
+}
+
+// A kernel takes as many parameters as it has: the map is there for those that copy by it.
+void launch(const Driver& driver, const Prepared& prepared, CUstream stream, HostArgs& args, TensorMap& map) {
+  void* parameters[] = {&args, &map};
   check(driver,
         driver.cuLaunchKernel(prepared.function, prepared.plan.grid, 1, 1, prepared.plan.threads, 1, 1,
                               static_cast<unsigned>(prepared.plan.shared), stream, parameters, nullptr),
@@ -134,13 +148,15 @@ void run(const Driver& driver, const DeviceInfo& device, const Problem& p, const
   if (plan.layout == Layout::none) return;
 
   HostArgs args;
+  TensorMap map;
+  if (plan.copies == Copies::tensor) make_map(driver, tensor_shape(p, plan), map);
   if (plan.workspace_words == 0) {
     fill_args(p, plan, call.initial_on_host, nullptr, 0, args);
-    return launch(driver, prepared, stream, args);
+    return launch(driver, prepared, stream, args, map);
   }
   WorkspaceLease workspace(driver, scope.id(), stream, call.device, 8 * plan.workspace_words, call.workspace);
   fill_args(p, plan, call.initial_on_host, workspace.memory(), workspace.words(), args);
-  launch(driver, prepared, stream, args);
+  launch(driver, prepared, stream, args, map);
   workspace.launched();
 }
 

@@ -325,9 +325,24 @@ bool large_pieces(std::int64_t width, std::int64_t in, std::int64_t mask) {
   return width * in >= 1024 && (mask == 0 || width * mask >= 1024);
 }
 
-Copies column_copies(const DeviceInfo& device, const Tuning& tuning, bool large) {
+// The dimension beside columns and axis, if there is one.
+const Dim* outer_dim(const Problem& p, int lane_dim) { return p.dims == 2 ? &p.dim[1 - lane_dim] : nullptr; }
+
+// Can one copy bring the rows of a strip? The tensor's map must be able to say where they lie (cuTensorMapEncodeTiled).
+bool fits_tensor_map(const Problem& p, int lane_dim, std::int64_t width) {
+  const std::int64_t in = bytes(p.in_dtype), columns = p.dim[lane_dim].size, step = std::abs(p.axis.in) * in;
+  if (inputs(p.op) == 2 || p.masked() || p.dims > 2 || !pieces_aligned(p, lane_dim, p.in, p.in_dtype, &Dim::in, 16)) return false;
+  constexpr std::int64_t kMostStride = (std::int64_t{1} << 40) - 1, kMostIndex = 0x7fffffff - kChunk;  // coordinates have 31 bits
+  if (step == 0 || step > kMostStride || width * in % 16 != 0 || width * in > 256 * kTensorElement) return false;
+  const Dim* outer = outer_dim(p, lane_dim);
+  if (outer && (outer->in <= 0 || outer->in * in > kMostStride || outer->in * in % step != 0 || outer->size > kMostIndex)) return false;
+  return p.n <= kMostIndex && columns <= kMostIndex && columns * in / kTensorElement <= kMostIndex;
+}
+
+Copies column_copies(const DeviceInfo& device, const Tuning& tuning, bool large, bool tensor) {
   if (device.capability < 90) return Copies::async;
-  return tuning.copies > 0 ? static_cast<Copies>(tuning.copies) : large ? Copies::bulk : Copies::async;
+  const Copies own = large ? Copies::bulk : tensor ? Copies::tensor : Copies::async, asked = static_cast<Copies>(tuning.copies);
+  return asked == Copies::plain || (asked == Copies::tensor && !tensor) ? own : asked;
 }
 
 // False if rows are not aligned, or columns too few to fill a block's strip.
@@ -360,7 +375,8 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
   if (plan.slots < 2) return false;
   plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : std::max(static_cast<int>((60 << 10) / slot), 2), 1, plan.slots);
   plan.layout = Layout::column_ring;
-  plan.copies = column_copies(device, tuning, large_pieces(width, in, mask));
+  plan.copies = column_copies(device, tuning, large_pieces(width, in, mask), fits_tensor_map(p, plan.lane_dim, width));
+  plan.backward = plan.copies == Copies::tensor && p.axis.in < 0;
   plan.step = 0, plan.aligned = false;
   plan.warps = warps + 1;
   plan.shared = static_cast<std::int32_t>(256 + plan.slots * slot + carry);
@@ -426,9 +442,11 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.storers = std::min(std::max(tuning.storers, 1), at_most);
   plan.starters = std::min(widest > 8 ? 1 : 2, at_most);
   const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
-  plan.copies = column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask));
+  plan.copies =
+      column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask), !narrow && fits_tensor_map(p, plan.lane_dim, width));
+  plan.backward = plan.copies == Copies::tensor && p.axis.in < 0;
   // Over many small copies, and over a narrow tile's divisions, a warp takes longer than a tile's time. Wider elements lack the registers.
-  plan.loaders = (plan.copies == Copies::bulk && !narrow) || element > 8 || plan.slots < 2 ? 1 : 2;
+  plan.loaders = (plan.copies != Copies::async && !narrow) || element > 8 || plan.slots < 2 ? 1 : 2;
   // In the first block each group of 32 lanes of a strip has a warp for its chunks, and one for its nodes of level 3.
   plan.scanners = std::max(tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 2 : 6 - plan.loaders, 2 * plan.columns);
   plan.step = 0, plan.aligned = false;
@@ -529,6 +547,7 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
       break;
     case Layout::column_ring:
       define("COLUMNS", plan.columns);
+      define("BACKWARD", plan.backward);
       define("SLOTS", plan.slots);
       define("FLIGHT", plan.flight);
       define("COPIES", static_cast<int>(plan.copies));
@@ -545,6 +564,7 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
     case Layout::split_rows:
       if (plan.layout == Layout::split_columns) {
         define("COLUMNS", plan.columns);
+        define("BACKWARD", plan.backward);
         define("LOADERS", plan.loaders);
         define("STARTERS", plan.starters);
         define("NARROW", plan.narrow);
@@ -591,6 +611,19 @@ void fill_args(const Problem& p, const Plan& plan, bool initial_on_host, std::ui
   if (plan.lane_dim >= 0) put(p.dim[plan.lane_dim]);
 }
 
+TensorShape tensor_shape(const Problem& p, const Plan& plan) {
+  const std::int64_t in = bytes(p.in_dtype), step = p.axis.in * in;
+  const bool ring = plan.layout == Layout::column_ring;
+  const Dim* outer = outer_dim(p, plan.lane_dim);
+  const auto pieces = [&](std::int64_t columns) { return static_cast<unsigned>(columns * in / kTensorElement); };
+  const auto* base = static_cast<const char*>(p.in) + (step < 0 ? (p.n - 1) * step : 0);
+  const std::int64_t row = std::abs(step);
+  return {base,
+          {pieces(p.dim[plan.lane_dim].size), static_cast<unsigned>(p.n), outer ? static_cast<unsigned>(outer->size) : 1},
+          {static_cast<unsigned long long>(row), static_cast<unsigned long long>(outer ? outer->in * in : row)},
+          {pieces(plan.columns * 32 * (ring ? plan.warps - 1 : 1)), static_cast<unsigned>(ring ? kColumnRows : kSegment), 1}};
+}
+
 const char* name(Layout layout) {
   switch (layout) {
     case Layout::none:
@@ -623,6 +656,8 @@ const char* name(Copies copies) {
       return "async";
     case Copies::bulk:
       return "bulk";
+    case Copies::tensor:
+      return "tensor";
   }
   return "";
 }

@@ -24,7 +24,8 @@ enum class Layout : std::uint8_t {
 };
 inline constexpr Layout kLastLayout = Layout::spread_rows;
 
-enum class Copies : std::uint8_t { plain, async, bulk };  // how tiles come into shared memory: loads, cp.async (8.0), bulk copies (9.0)
+// How tiles come into shared memory: loads, cp.async (8.0), bulk copies of pieces, tensor copies of whole tiles (9.0).
+enum class Copies : std::uint8_t { plain, async, bulk, tensor };
 
 // What a caller may force; zero means the planner's own choice. No choice changes a bit of any result.
 struct Tuning {
@@ -39,7 +40,7 @@ struct Tuning {
   int blocks = 0;                               // split_rows: blocks in the grid; one is enough
   int reducers = 0, storers = 0, scanners = 0;  // split_rows, split_columns: by role
   int team = 0;                                 // split_rows: warps that share a tile
-  int copies = 0;                               // columns through a ring: of Copies, where the device has them
+  int copies = 0;                               // columns through a ring: of Copies, where the device has them and the problem allows them
 
   bool operator==(const Tuning&) const = default;
 };
@@ -47,8 +48,9 @@ struct Tuning {
 struct Plan {
   Layout layout;
   Copies copies;
-  int step;      // along the axis: 1 or -1; 0 for any other
-  bool aligned;  // rows begin where vectors of four do, lengths are multiples of four
+  bool backward;  // tensor copies: memory's rows run against the axis
+  int step;       // along the axis: 1 or -1; 0 for any other
+  bool aligned;   // rows begin where vectors of four do, lengths are multiples of four
   bool exclusive, total;
   bool walks;                       // rows: longer than a tile
   bool tail;                        // rows: whole tiles and 1 to 128 results, which the last tile takes with it
@@ -85,6 +87,9 @@ inline constexpr const char* kSource = "kernel.cuh";
 // copied, if the problem says it is on the host (`initial_on_host`).
 void fill_args(const Problem& problem, const Plan& plan, bool initial_on_host, std::uint64_t* workspace, std::int64_t words,
                HostArgs& args);
+
+// What a plan with tensor copies has a map made of.
+TensorShape tensor_shape(const Problem& problem, const Plan& plan);
 
 const char* name(Layout layout);
 const char* name(Copies copies);

@@ -12,7 +12,8 @@ namespace {
 
 constexpr double kLeastAmplification = 1.02, kFullRate = 0.97;  // nothing is left to gain
 constexpr double kWarpsActive = 0.60, kTiledRate = 0.95;        // enough of an SM's warps, at a rate that shows it
-constexpr int kAsync = static_cast<int>(cuda::Copies::async), kBulk = static_cast<int>(cuda::Copies::bulk);
+constexpr int kAsync = static_cast<int>(cuda::Copies::async), kBulk = static_cast<int>(cuda::Copies::bulk),
+              kTensor = static_cast<int>(cuda::Copies::tensor);
 constexpr int kBeforeHopper = 80, kHopper = 90;  // the path of loads in flight, and that of bulk copies
 
 struct Field {
@@ -120,7 +121,7 @@ Stage memory(const Shared& c, const cuda::Plan& plan) {
   const std::int64_t own = c->device.capability >= kHopper ? c->device.capability : kBeforeHopper;
   return {"memory efficiency and latency hiding",
           {values("slots", plan.slots, {2, 3, 4, 5, 6, 8, 12, 16, 24}), values("flight", plan.flight, {1, 2, 3, 4, 5, 6, 8}),
-           values("capability", own, {kBeforeHopper}), values("copies", static_cast<int>(plan.copies), {kAsync, kBulk})},
+           values("capability", own, {kBeforeHopper}), values("copies", static_cast<int>(plan.copies), {kAsync, kBulk, kTensor})},
           looks(c)};
 }
 
@@ -169,14 +170,14 @@ Choices space_of(cuda::Layout layout, const cuda::DeviceInfo& device) {
               roles({{2, 4, 4}, {3, 4, 8}, {4, 6, 8}, {4, 8, 12}})};
     case cuda::Layout::column_ring:
       return {paths,
-              each("copies", {kAsync, kBulk}),
+              each("copies", {kAsync, kBulk, kTensor}),
               each("columns", {1, 2, 4}),
               each("warps", {2, 4, 8}),
               each("slots", {3, 4, 8, 16}),
               each("flight", {1, 2, 4, 8})};
     case cuda::Layout::split_columns:
       return {paths,
-              each("copies", {kAsync, kBulk}),
+              each("copies", {kAsync, kBulk, kTensor}),
               each("columns", {1, 2}),
               each("slots", {3, 6, 12}),
               each("flight", {1, 2, 4}),

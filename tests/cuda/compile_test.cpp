@@ -163,6 +163,22 @@ TEST(Compile, F32SumsFit) {
         check({Op::sum, DType::f32, DType::f32, DType::none, shape, false}, device);
 }
 
+// Tiles of columns that one copy brings: by split_columns, and of narrow elements by column_ring; in reverse they are other kernels.
+TEST(Compile, TensorCopiesFit) {
+  if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";
+  const Shape split{"long columns", 1024, 1 << 20, true}, ring{"columns", 1 << 15, 1 << 15, true};
+  for (bool reverse : {false, true}) {
+    for (const Kernel& kernel : {Kernel{Op::sum, DType::f32, DType::f32, DType::none, split, false, reverse},
+                                 Kernel{Op::sum, DType::f64, DType::f64, DType::none, split, false, reverse},
+                                 Kernel{Op::sum, DType::u8, DType::i64, DType::none, ring, false, reverse}})
+      for (const DeviceInfo& device : devices()) {
+        if (device.capability < 90 || (device.capability > 90 && !full() && kernel.in != DType::f32)) continue;
+        EXPECT_EQ(make_plan(kernel.problem(), device).copies, cumulus::cuda::Copies::tensor);
+        if (Compiler::get()->supports(device.capability)) check(kernel, device);
+      }
+  }
+}
+
 // What is left over after whole tiles takes no more registers than its tile leaves.
 TEST(Compile, F32SumsWithATailFit) {
   if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";

@@ -3,6 +3,8 @@
 #include <map>
 #include <memory>
 
+#include "cuda/kernels/device.cuh"
+
 namespace emulated {
 
 using namespace cumulus;
@@ -28,6 +30,7 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
                           static_cast<int>(plan.layout),
                           plan.step != 0,
                           plan.aligned};
+  const int copies = static_cast<int>(plan.copies) + plan.backward;
   switch (plan.layout) {
     case Layout::short_rows:
       key.insert(key.end(), {plan.lanes});
@@ -36,7 +39,7 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
       key.insert(key.end(), {plan.lanes, plan.segments});
       break;
     case Layout::column_ring:
-      key.insert(key.end(), {plan.columns, plan.warps, plan.slots, plan.flight, static_cast<int>(plan.copies)});
+      key.insert(key.end(), {plan.columns, plan.warps, plan.slots, plan.flight, copies});
       break;
     case Layout::rows:
       key.insert(key.end(), {plan.warps, plan.segments, plan.walks, plan.tail});
@@ -46,11 +49,10 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
       break;
     case Layout::split_columns:
       key.insert(key.end(), {plan.columns, plan.narrow, plan.side, plan.slots, plan.flight, plan.loaders, plan.reducers, plan.starters,
-                             plan.storers, plan.scanners, static_cast<int>(plan.copies)});
+                             plan.storers, plan.scanners, copies});
       break;
     case Layout::split_rows:
-      key.insert(key.end(), {plan.chunks, plan.slots, plan.flight, plan.reducers, plan.storers, plan.team, plan.scanners,
-                             static_cast<int>(plan.copies)});
+      key.insert(key.end(), {plan.chunks, plan.slots, plan.flight, plan.reducers, plan.storers, plan.team, plan.scanners, copies});
       break;
     default:
       break;
@@ -128,7 +130,8 @@ Outcome run(const Problem& p, const cuda::Plan& plan, const std::vector<emulator
   launch.seed = how.seed, launch.resident = how.resident;
   launch.memory = memory;
   launch.memory.push_back({workspace.data(), workspace.size() * sizeof workspace[0], true});
-  findings = emulator::launch(launch, [&] { kernel->second(*args); });
+  const cuda::TensorMap map = plan.copies == Copies::tensor ? cuda::map_of(cuda::tensor_shape(p, plan)) : cuda::TensorMap{};
+  findings = emulator::launch(launch, [&] { kernel->second(*args, &map); });
 
   // What the next launch relies on.
   if (!workspace.empty()) {

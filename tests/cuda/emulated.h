@@ -40,7 +40,7 @@ Outcome run(const cumulus::Problem& problem, const cumulus::cuda::Plan& plan, co
 
 // ---- the registry, which emulated_*.cpp fill ----
 
-using Kernel = void (*)(const cumulus::cuda::HostArgs&);
+using Kernel = void (*)(const cumulus::cuda::HostArgs&, const cumulus::cuda::TensorMap*);
 void add(const std::vector<int>& key, Kernel kernel);
 
 }  // namespace emulated

@@ -1,6 +1,8 @@
 // Compiles the emulated kernels of one op; included by emulated_<op>.cpp, so that they compile side by side.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/kernels/columns.cuh"
 #include "cuda/kernels/rows.cuh"
 #include "cuda/kernels/short_rows.cuh"
@@ -16,11 +18,14 @@ using namespace cumulus::cuda;
 template <class S>
 void add_layouts(const std::vector<int>& types) {
   constexpr bool kContiguous = S::kStep != 0;
-  const auto put = [&](Layout layout, std::vector<int> shape, Kernel kernel) {
+  const auto put = [&]<class Run>(Layout layout, std::vector<int> shape, const Run&) {
     std::vector<int> key = types;
     key.insert(key.end(), {static_cast<int>(layout), kContiguous, S::kAligned});
     key.insert(key.end(), shape.begin(), shape.end());
-    add(key, kernel);
+    add(key, [](const HostArgs& a, const TensorMap* map) {
+      if constexpr (std::is_invocable_v<Run, const HostArgs&, const TensorMap*>) Run{}(a, map);
+      else Run{}(a);
+    });
   };
   put(Layout::short_rows, {4}, [](const HostArgs& a) { ShortRowsKernel<S, 4, kMaxDims>::run(a, block_threads()); });
   put(Layout::short_rows, {32}, [](const HostArgs& a) { ShortRowsKernel<S, 32, kMaxDims>::run(a, block_threads()); });
@@ -56,11 +61,25 @@ void add_layouts(const std::vector<int>& types) {
       put(Layout::column_ring, {columns, 5, 3, 2, 2},
           [](const HostArgs& a) { ColumnRingKernel<S, columns, 4, 3, 2, 2, kMaxDims>::run(a); });
       put(Layout::column_ring, {1, 3, 2, 1, 1}, [](const HostArgs& a) { ColumnRingKernel<S, 1, 2, 2, 1, 1, kMaxDims>::run(a); });
+      if constexpr (S::kMask == kNoMask && !S::kTwoInputs) {  // copies: tensor, and backward
+        put(Layout::column_ring, {columns, 5, 3, 2, 3},
+            [](const HostArgs& a, const TensorMap* map) { ColumnRingKernel<S, columns, 4, 3, 2, 3, kMaxDims>::run(a, map); });
+        put(Layout::column_ring, {columns, 5, 3, 2, 4},
+            [](const HostArgs& a, const TensorMap* map) { ColumnRingKernel<S, columns, 4, 3, 2, 3, kMaxDims, true>::run(a, map); });
+      }
       // columns, narrow, side, slots, flight, loaders, reducers, starters, storers, scanners, copies
       constexpr int starters = sizeof(typename S::Element) > 8 || S::In::kBytes > 8 ? 1 : 2,
                     loaders = sizeof(typename S::Element) > 8 ? 1 : 2;
       put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 3, 2},
           [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 1>, 4, 2, 1, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
+      if constexpr (S::kMask == kNoMask && !S::kTwoInputs) {
+        put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 3, 3}, [](const HostArgs& a, const TensorMap* map) {
+          SplitColumnsKernel<S, WideTile<S, 1>, 4, 2, 1, 1, starters, 2, 3, 3, kMaxDims>::run(a, map);
+        });
+        put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 3, 4}, [](const HostArgs& a, const TensorMap* map) {
+          SplitColumnsKernel<S, WideTile<S, 1, true>, 4, 2, 1, 1, starters, 2, 3, 3, kMaxDims>::run(a, map);
+        });
+      }
       if constexpr (columns >= 2)
         put(Layout::split_columns, {2, 0, 1, 3, 1, loaders, 2, starters, 1, 4, 1},
             [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 2>, 3, 1, loaders, 2, starters, 1, 4, 1, kMaxDims>::run(a); });

@@ -138,7 +138,10 @@ FAKE(cuLaunchKernel,
                                 reinterpret_cast<CUcontext>(current())}))
 FAKE(cuLaunchKernelEx, (const CUlaunchConfig*, CUfunction, void**, void**))
 FAKE(cuTensorMapEncodeTiled,
-     (void*, int, unsigned, void*, const std::uint64_t*, const std::uint64_t*, const unsigned*, const unsigned*, int, int, int, int))
+     (void* map, int, unsigned rank, void* address, const std::uint64_t* sizes, const std::uint64_t* strides, const unsigned* box,
+      const unsigned*, int, int, int, int),
+     if (rank != 3 || reinterpret_cast<std::uintptr_t>(map) % 64 != 0) return CUDA_ERROR_INVALID_VALUE;
+     state->tensor_maps.push_back({address, {sizes[0], sizes[1], sizes[2]}, {strides[0], strides[1]}, {box[0], box[1], box[2]}}))
 FAKE(cuMemGetInfo, (std::size_t * free, std::size_t* total), *total = state->memory_limit; *free = state->memory_limit - state->allocated)
 FAKE(cuMemAlloc, (CUdeviceptr * memory, std::size_t bytes), return allocate(memory, bytes))
 FAKE(cuMemAllocManaged, (CUdeviceptr * memory, std::size_t bytes, unsigned), return allocate(memory, bytes))

@@ -51,6 +51,13 @@ struct FakeLaunch {
   cumulus::cuda::CUcontext context;
 };
 
+// What a tensor map was made from.
+struct FakeTensorMap {
+  void* address;
+  std::uint64_t sizes[3], strides[2];
+  unsigned box[3];
+};
+
 // The state behind the functions; one for the process, made anew by reset().
 struct FakeDriver {
   int version = 13000;
@@ -66,6 +73,7 @@ struct FakeDriver {
   std::map<std::string, int> calls;  // how often each was called
   std::set<std::string> missing;     // functions the driver does not have
   std::vector<FakeLaunch> launches;
+  std::vector<FakeTensorMap> tensor_maps;
 
   static inline FakeContext primary[2] = {{0, 100}, {1, 101}};  // outlive reset(), as the library remembers them
   std::map<std::uint64_t, FakeMemory> memory;                   // by address

@@ -170,6 +170,44 @@ INSTANTIATE_TEST_SUITE_P(kernels, Layouts,
                                          Layout::split_columns, Layout::packed_rows, Layout::spread_rows),
                          [](const auto& tested) { return std::string(name(tested.param)); });
 
+// Tiles of columns that one copy brings, with zeros where the tensor ends, in both directions.
+class TensorCopies : public testing::TestWithParam<Layout> {};
+
+TEST_P(TensorCopies, bring_every_type) {
+  Random random(seed());
+  Tuning tuning = emulated::tunings(GetParam()).front();
+  tuning.copies = static_cast<int>(cumulus::cuda::Copies::tensor);
+  const int rounds = full() ? 40 : sanitized() ? 2 : 6;
+  for (const emulated::Types& types : emulated::kTypes) {
+    if (types.mask != 0 || cumulus::inputs(types.op) == 2) continue;  // copied piece by piece
+    for (int done = 0; done < rounds;) {
+      Case c = random_case(GetParam(), types, tuning, random);
+      if (c.shape.back() < 16) continue;  // rows are not aligned
+      c.kind = kAllKinds[done % 3], c.reverse = done / 3 % 2 != 0;
+      if (!may_be_in_place(c)) c.in_place = false;
+      if (!c.in_place && random.chance(50)) {  // no row follows another
+        c.in_layout.gap = Sizes(c.shape.size(), 1);
+        c.in_layout.gap[static_cast<std::size_t>(c.axis)] = 2;
+      }
+      cumulus::cuda::DeviceInfo on = device(0);
+      on.sms = 1;
+      const Built built(c);
+      const Plan plan = make_plan(built.problem(), on, tuning);
+      if (plan.narrow > 0 || built.problem().n == 0) continue;  // tiles are pieces of memory; there are none
+      EXPECT_EQ(plan.copies, cumulus::cuda::Copies::tensor) << describe(built);
+      EXPECT_EQ(plan.backward, built.problem().axis.in < 0);
+      emulated::Run how;
+      how.seed = random.next();
+      EXPECT_TRUE(check(c, tuning, how)) << text(plan) << ": not compiled";
+      if (HasFailure()) return;
+      ++done;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(kernels, TensorCopies, testing::Values(Layout::column_ring, Layout::split_columns),
+                         [](const auto& tested) { return std::string(name(tested.param)); });
+
 // A segment or less that is left over after whole tiles is done with the last tile (the `tail` of kernels/rows.cuh); more is not.
 TEST(Rows, what_is_left_after_whole_tiles) {
   Random random(seed());

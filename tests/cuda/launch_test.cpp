@@ -155,6 +155,29 @@ TEST_F(Launch, OtherAlignmentsStridesAndTypesAreOtherPlans) {
   EXPECT_NE(fake().launches[3].function, fake().launches[0].function);
 }
 
+// Its map says where the tensor lies at this call.
+TEST_F(Launch, OnlyTensorCopiesHaveAMap) {
+  cumulus_scan_args a = args(kLong / 512, 1024);
+  a.axis = 0;
+  for (const std::uint64_t further : {0, 4096}) {
+    a.in = tensor(in + further);
+    run(a);
+    const support::FakeTensorMap& map = fake().tensor_maps.back();
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(map.address), in + further);
+    EXPECT_EQ(map.sizes[0] * kTensorElement, 1024 * sizeof(float));
+    EXPECT_EQ(map.sizes[1], static_cast<std::uint64_t>(kLong) / 512);
+    EXPECT_EQ(map.strides[0], 1024 * sizeof(float));
+  }
+  EXPECT_EQ(fake().tensor_maps.size(), 2u);
+  EXPECT_EQ(fake().calls["cuModuleLoadDataEx"], 1);
+  fake().fail = {{"cuTensorMapEncodeTiled", CUDA_ERROR_INVALID_VALUE}};
+  EXPECT_NE(refusal(a).find("cuTensorMapEncodeTiled"), std::string::npos);
+  fake().fail.clear();
+  run(args(1, kLong));
+  EXPECT_EQ(fake().tensor_maps.size(), 2u);
+  EXPECT_EQ(fake().calls["cuTensorMapEncodeTiled"], 3);
+}
+
 TEST_F(Launch, ManyDimensionsWork) {
   std::int64_t sizes[20], strides[20], stride = 1;
   for (int i = 19; i >= 0; --i) {

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "support.h"
 
 namespace {
@@ -118,13 +120,92 @@ TEST(CudaPlan, HopperCopiesInBulkOthersDoNot) {
 
 TEST(CudaPlan, LoadersOfLongColumnsFitTheirRing) {
   EXPECT_EQ(make_plan(problem({1 << 24, 64}, 0), h200()).loaders, 1) << "a tile is one bulk copy";
-  EXPECT_EQ(make_plan(problem({1 << 20, 1024}, 0), h200()).loaders, 2) << "rows of 256 bytes";
+  EXPECT_EQ(make_plan(problem({1 << 20, 1024}, 0), h200()).loaders, 1) << "a tile is one tensor copy";
+  EXPECT_EQ(make_plan(problem({1 << 20, 1024}, 0), rtx4090()).loaders, 2) << "rows of 256 bytes";
   EXPECT_EQ(make_plan(problem({1 << 28, 4}, 0), h200()).loaders, 2);
   Tuning one;
   one.slots = 1;
-  const Plan plan = make_plan(problem({1 << 20, 1024}, 0), h200(), one);
+  const Plan plan = make_plan(problem({1 << 20, 1024}, 0), rtx4090(), one);
   EXPECT_EQ(plan.slots, 1);
   EXPECT_EQ(plan.loaders, 1);
+}
+
+TEST(CudaPlan, OneCopyBringsATileOfShortPieces) {
+  const auto copies = [](const Problem& p, int asked = 0, const DeviceInfo& device = h200()) {
+    Tuning tuning;
+    tuning.copies = asked;
+    return make_plan(p, device, tuning).copies;
+  };
+  constexpr int kAsync = static_cast<int>(Copies::async), kBulk = static_cast<int>(Copies::bulk),
+                kTensor = static_cast<int>(Copies::tensor);
+  const Problem strips = problem({1 << 20, 1024}, 0), pieces = problem({32768, 32768}, 0), whole = problem({1 << 24, 64}, 0);
+  EXPECT_EQ(copies(strips), Copies::tensor);
+  EXPECT_EQ(copies(strips, kAsync), Copies::async);
+  EXPECT_EQ(copies(strips, kBulk), Copies::bulk);
+  EXPECT_EQ(copies(strips, 0, rtx4090()), Copies::async);
+  EXPECT_EQ(copies(strips, kTensor, rtx4090()), Copies::async);
+  EXPECT_EQ(copies(pieces), Copies::bulk) << "a KiB of each row";
+  EXPECT_EQ(copies(pieces, kTensor), Copies::tensor);
+  EXPECT_EQ(copies(whole), Copies::bulk) << "a tile is one piece of memory";
+  EXPECT_EQ(copies(whole, kTensor), Copies::tensor);
+  EXPECT_EQ(copies(problem({1 << 28, 4}, 0), kTensor), Copies::bulk) << "segments side by side";
+  EXPECT_EQ(copies(problem({1 << 15, 1 << 15}, 0, DType::u8, DType::i64)), Copies::tensor) << "a ring's rows of 128 bytes";
+
+  // What a map cannot say, or no kernel does.
+  const auto other = [&](const auto& change) {
+    Problem p = strips;
+    change(p);
+    return copies(p, kTensor);
+  };
+  EXPECT_EQ(other([](Problem&) {}), Copies::tensor);
+  EXPECT_EQ(other([](Problem& p) { p.mask_dtype = DType::boolean, p.mask = nullptr, p.axis.mask = 1024, p.dim[0].mask = 1; }),
+            Copies::async);
+  EXPECT_EQ(other([](Problem& p) { p.op = Op::recurrence, p.axis.in2 = 1024, p.dim[0].in2 = 1; }), Copies::async);
+  EXPECT_EQ(other([](Problem& p) { p.axis.in = 0; }), Copies::async) << "broadcast";
+  EXPECT_EQ(other([](Problem& p) { p.axis.in = std::int64_t{1} << 38; }), Copies::async) << "2^40 bytes";
+  EXPECT_EQ(other([](Problem& p) { p.n = p.n_out = std::int64_t{1} << 31; }), Copies::async) << "rows have 31 bits";
+  const auto outer = [&](std::int64_t stride) {
+    Problem p = problem({3, 1 << 18, 1024}, 1);
+    p.dim[0].in = stride;
+    return copies(p, kTensor);
+  };
+  EXPECT_EQ(outer(1 << 28), Copies::tensor);
+  EXPECT_EQ(outer((1 << 28) + 1024), Copies::tensor) << "rows between";
+  EXPECT_EQ(outer((1 << 28) + 512), Copies::async) << "not whole rows";
+  EXPECT_EQ(outer(-(1 << 28)), Copies::async);
+  EXPECT_EQ(outer(0), Copies::async);
+  Problem constant = problem({3, 1 << 18, 1024}, 1);
+  constant.axis.in = 0;
+  EXPECT_EQ(copies(constant, kTensor), Copies::async);
+  Problem many = problem({3, 2, 1 << 18, 1024}, 2);  // its outer dimensions are merged
+  EXPECT_EQ(copies(many), Copies::tensor);
+}
+
+TEST(CudaPlan, AMapSaysWhereTilesLie) {
+  static float memory[4];
+  for (const bool reverse : {false, true}) {
+    Problem p = problem({3, 1 << 18, 1024}, 1, DType::f32, DType::f32, Kind::inclusive, reverse);
+    p.in = memory;
+    const Plan plan = make_plan(p, h200());
+    ASSERT_EQ(plan.copies, Copies::tensor);
+    EXPECT_EQ(plan.backward, reverse);
+    const cumulus::cuda::TensorShape shape = tensor_shape(p, plan);
+    const std::int64_t last = ((1 << 18) - 1) * 4096;
+    EXPECT_EQ(shape.base, reinterpret_cast<char*>(memory) - (reverse ? last : 0)) << "the first element is the last one in memory";
+    const unsigned long long sizes[] = {512, 1 << 18, 3}, strides[] = {4096, 1 << 30};
+    EXPECT_TRUE(std::equal(sizes, sizes + 3, shape.size));
+    EXPECT_TRUE(std::equal(strides, strides + 2, shape.stride));
+    const unsigned box[] = {32, 128, 1};
+    EXPECT_TRUE(std::equal(box, box + 3, shape.box)) << "64 columns of a segment";
+    Problem flat = problem({1 << 20, 1024}, 0);
+    EXPECT_EQ(tensor_shape(flat, make_plan(flat, h200())).size[2], 1u);
+  }
+  Tuning ring;
+  ring.layout = static_cast<int>(Layout::column_ring), ring.copies = static_cast<int>(Copies::tensor);
+  const Problem p = problem({32768, 32768}, 0);
+  const cumulus::cuda::TensorShape shape = tensor_shape(p, make_plan(p, h200(), ring));
+  EXPECT_EQ(shape.box[0] * cumulus::cuda::kTensorElement, 1024u);
+  EXPECT_EQ(shape.box[1], 16u);
 }
 
 TEST(CudaPlan, ChunksAreSpreadOverBlocksWhereTwoLevelsReach) {
@@ -181,6 +262,12 @@ void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tunin
   } else {
     EXPECT_EQ(plan.workspace_words, 0);
   }
+  if (plan.copies == Copies::tensor) {
+    for (unsigned side : tensor_shape(p, plan).box) {
+      EXPECT_GE(side, 1u);
+      EXPECT_LE(side, 256u);
+    }
+  }
   const auto definitions = cumulus::cuda::definitions(p, plan);
   EXPECT_EQ(definitions, cumulus::cuda::definitions(p, make_plan(p, device, tuning))) << "a pure function";
 }
@@ -193,6 +280,7 @@ TEST(CudaPlan, RandomCallsFitEveryDevice) {
     Tuning tuning;
     if (random.chance(30)) tuning.layout = static_cast<int>(random.between(1, static_cast<int>(cumulus::cuda::kLastLayout)));
     if (random.chance(30)) tuning.capability = 80;
+    if (random.chance(30)) tuning.copies = static_cast<int>(random.between(1, 3));
     expect_fits(b.problem(), random.pick(cumulus::cuda::presets()).device, tuning);
   }
 }

@@ -9,9 +9,9 @@
 namespace cumulus::cuda {
 
 // Pieces of rows one after the other; neighbouring columns of a lane.
-template <class S, int kColumns_>
+template <class S, int kColumns_, bool kBackward = false>
 struct WideTile {
-  using Pieces = RowPieces<S, kColumns_, 32>;
+  using Pieces = RowPieces<S, kColumns_, 32, kSegment, kBackward>;
   static constexpr int kColumns = kColumns_, kWidth = 32 * kColumns, kSide = 1, kLanes = 32;  // kLanes: of a segment
   static constexpr int kDataBytes = kSegment * Pieces::kRowBytes;
   template <int kCopies>
@@ -19,9 +19,11 @@ struct WideTile {
 
   template <int kCopies, int kDims>
   static CUMULUS_DEVICE void fill(u8* slot, const Args<kDims>& a, const Row<S, Strided<S>>& row, i64 first, int rows, i64 columns,
-                                  Barrier* full) {
-    Pieces::template fill<kCopies>(slot, row.in.place(first), row.in2.place(first), row.mask.place(first), a.in_step, a.in2_step,
-                                   a.mask_step, rows, columns < kWidth ? static_cast<u32>(columns) : kWidth, full);
+                                  Barrier* full, const TensorStrip& strip) {
+    if constexpr (kCopies == kCopyTensor) Pieces::fill(slot, strip, a.n, first, rows, full);
+    else
+      Pieces::template fill<kCopies>(slot, row.in.place(first), row.in2.place(first), row.mask.place(first), a.in_step, a.in2_step,
+                                     a.mask_step, rows, columns < kWidth ? static_cast<u32>(columns) : kWidth, full);
   }
 
   const u8* slot;
@@ -83,7 +85,9 @@ struct NarrowTile {
   }
 
   template <int kCopies, int kDims>
-  static CUMULUS_DEVICE void fill(u8* slot, const Args<kDims>&, const Row<S, Strided<S>>& row, i64 first, int rows, i64, Barrier* full) {
+  static CUMULUS_DEVICE void fill(u8* slot, const Args<kDims>&, const Row<S, Strided<S>>& row, i64 first, int rows, i64, Barrier* full,
+                                  const TensorStrip&) {
+    static_assert(kCopies != kCopyTensor);
     const u32 lane = lane_index();
     if constexpr (kCopies == kCopyBulk) {  // a lane for each segment
       if (lane < kSide) {

@@ -47,6 +47,12 @@ struct Walker {
   }
 };
 
+// A strip's first column, and its index of the outer dimension, for tensor copies.
+struct TensorStrip {
+  const TensorMap* map;
+  int column, outer;
+};
+
 // Which columns a block has. `width`: columns of a block.
 template <int kDims>
 struct Strips {
@@ -61,6 +67,9 @@ struct Strips {
     jobs = lane_dim >= 0 ? a.rows / columns * strips : 1;
   }
   CUMULUS_DEVICE i64 first_column(i64 job) const { return job % strips * width; }
+  CUMULUS_DEVICE TensorStrip in_map(const TensorMap* map, i64 job) const {
+    return {map, static_cast<int>(first_column(job)), static_cast<int>(job / strips)};
+  }
   CUMULUS_DEVICE Offsets offsets(i64 job, i64 column) const {
     Offsets o = offsets_of(a, lane_dim, job / strips);
     if (lane_dim >= 0) o.add(a.dim[lane_dim], column);
@@ -150,16 +159,27 @@ struct ColumnsKernel {
 
 // ---- elements through a ring: pieces of rows in shared memory, row after row ----
 
-// kThreads threads lie side by side along rows, kColumns columns each.
-template <class S, int kColumns, int kThreads>
+// kThreads threads lie side by side along rows, kColumns columns each. A slot holds kRows rows; kBackward: the last one first, as memory's
+// rows come in one copy where they run against the axis.
+template <class S, int kColumns, int kThreads, int kRows, bool kBackward>
 struct RowPieces {
   using Element = typename S::Element;
   static constexpr int kWidth = kThreads * kColumns;
   static constexpr int kInBytes = kWidth * S::In::kBytes, kMaskBytes = S::kMask != kNoMask ? kWidth * S::Mask::kBytes : 0;  // of a row
   static constexpr int kRowBytes = kInBytes * (S::kTwoInputs ? 2 : 1) + kMaskBytes;
   template <int kCopies>
-  static constexpr u32 kFullCount = kCopies == kCopyBulk ? 1 : 33;  // arrivals at a slot's barrier
+  static constexpr u32 kFullCount = kCopies == kCopyAsync ? 33 : 1;  // arrivals at a slot's barrier
 
+  // Rows from `first` on, and as many columns as threads have, by one copy. Those that the tensor lacks come as zeros.
+  static CUMULUS_DEVICE void fill(u8* slot, const TensorStrip& strip, i64 n, i64 first, int rows, Barrier* full) {
+    static_assert(kRowBytes == kInBytes);
+    if (lane_index() == 0) {
+      barrier_arrive_expect(full, rows > 0 ? kRows * kRowBytes : 0);
+      const int column = static_cast<int>(i64{strip.column} * S::In::kBytes / kTensorElement);
+      if (rows > 0) tensor_load(slot, strip.map, column, static_cast<int>(kBackward ? n - first - kRows : first), strip.outer, full);
+    }
+    sync_warp();  // a lane that lags a round behind would wait for the wrong phase
+  }
   // One warp: `rows` rows of `columns` columns, from where the tensors' first rows are.
   template <int kCopies>
   static CUMULUS_DEVICE void fill(u8* slot, const u8* in, const u8* in2, const u8* mask, i64 in_step, i64 in2_step, i64 mask_step, int rows,
@@ -206,7 +226,7 @@ struct RowPieces {
       InPack in = {}, in2 = {};
       MaskPack mask = {};
       if (x + k < rows && active) {
-        const u8* at = slot + (x + k) * kRowBytes;
+        const u8* at = slot + (kBackward ? kRows - 1 - (x + k) : x + k) * kRowBytes;
         in = read<InPack>(at, thread);
         if constexpr (S::kTwoInputs) in2 = read<InPack>(at + kInBytes, thread);
         if constexpr (S::kMask != kNoMask) mask = read<MaskPack>(at + kRowBytes - kMaskBytes, thread);
@@ -257,35 +277,37 @@ struct RowPieces {
 };
 
 // kWarps that walk, kColumns columns of each thread. A slot holds kRows rows of the block's strip.
-template <class S, int kColumns, int kWarps, int kSlots, int kFlight, int kCopies, int kDims>
+template <class S, int kColumns, int kWarps, int kSlots, int kFlight, int kCopies, int kDims, bool kBackward = false>
 struct ColumnRingKernel {
   using Element = typename S::Element;
   using Wide = typename S::Wide;
   static constexpr int kRows = 16, kThreads = kWarps * 32, kWidth = kThreads * kColumns;
-  using Pieces = RowPieces<S, kColumns, kThreads>;
+  using Pieces = RowPieces<S, kColumns, kThreads, kRows, kBackward>;
   static constexpr int kSlotBytes = kRows * Pieces::kRowBytes;
   static constexpr int kBarrierBytes = 256;
-  static_assert(kSlots <= 16 && kFlight <= kSlots);
+  static_assert(kSlots <= 16 && kFlight <= kSlots && (kCopies != kCopyTensor || kSlotBytes % 128 == 0));
 
   struct Barriers {
     Barrier full[kSlots], empty[kSlots];
   };
 
   const Args<kDims>& a;
+  const TensorMap* map;  // of tensor copies
   Barriers& barriers;
   u8* ring;
   Strips<kDims> strips;
   i64 batches;
 
-  CUMULUS_DEVICE explicit ColumnRingKernel(const Args<kDims>& args)
+  CUMULUS_DEVICE ColumnRingKernel(const Args<kDims>& args, const TensorMap* of_in)
       : a(args),
+        map(of_in),
         barriers(*reinterpret_cast<Barriers*>(shared_memory())),
         ring(shared_memory() + kBarrierBytes),
         strips(args, kWidth),
         batches((args.n_out + kRows - 1) / kRows) {}
 
-  static CUMULUS_DEVICE void run(const Args<kDims>& args) {
-    ColumnRingKernel k(args);
+  static CUMULUS_DEVICE void run(const Args<kDims>& args, const TensorMap* map = nullptr) {
+    ColumnRingKernel k(args, map);
     if (thread_index() == 0) {
       for (int i = 0; i < kSlots; ++i) {
         barrier_init(&k.barriers.full[i], Pieces::template kFullCount<kCopies>);
@@ -303,17 +325,18 @@ struct ColumnRingKernel {
     for (i64 job = block_index(); job < strips.jobs; job += block_count()) {
       const i64 column = strips.first_column(job), rest = strips.columns - column;
       const Row<S, Strided<S>> row(a, strips.offsets(job, column));
+      const TensorStrip strip = strips.in_map(map, job);
       for (i64 batch = 0; batch < batches; ++batch, ++i) {
         const int slot = static_cast<int>(i % kSlots);
         if (i >= kSlots) barrier_wait(&barriers.empty[slot], static_cast<u32>(i / kSlots - 1) & 1);
         if (i >= kFlight) barrier_wait(&barriers.full[(i - kFlight) % kSlots], static_cast<u32>((i - kFlight) / kSlots) & 1);
         const i64 first = batch * kRows, left = a.n - first;
-        Pieces::template fill<kCopies>(ring + slot * kSlotBytes, row.in.place(first), row.in2.place(first), row.mask.place(first),
-                                       a.in_step, a.in2_step, a.mask_step,
-                                       left > kRows ? kRows
-                                       : left > 0   ? static_cast<int>(left)
-                                                    : 0,
-                                       rest < kWidth ? static_cast<u32>(rest) : kWidth, &barriers.full[slot]);
+        const int rows = left > kRows ? kRows : left > 0 ? static_cast<int>(left) : 0;
+        u8* to = ring + slot * kSlotBytes;
+        if constexpr (kCopies == kCopyTensor) Pieces::fill(to, strip, a.n, first, rows, &barriers.full[slot]);
+        else
+          Pieces::template fill<kCopies>(to, row.in.place(first), row.in2.place(first), row.mask.place(first), a.in_step, a.in2_step,
+                                         a.mask_step, rows, rest < kWidth ? static_cast<u32>(rest) : kWidth, &barriers.full[slot]);
       }
     }
   }

@@ -11,8 +11,16 @@ using CompiledScan = Scan<CUMULUS_OP, CUMULUS_IN, CUMULUS_OUT, CUMULUS_MASK,
                           Variant<CUMULUS_STEP, CUMULUS_ALIGNED, CUMULUS_EXCLUSIVE, CUMULUS_TOTAL, CUMULUS_HALVES>>;
 }
 
+#if CUMULUS_COPIES == 3  // kCopyTensor
+#define CUMULUS_MAP_ARGUMENT , const __grid_constant__ cumulus::cuda::TensorMap map
+#define CUMULUS_MAP &map
+#else
+#define CUMULUS_MAP_ARGUMENT
+#define CUMULUS_MAP nullptr
+#endif
+
 extern "C" __global__ void __launch_bounds__(CUMULUS_THREADS, CUMULUS_BLOCKS_PER_SM)
-    cumulus_scan_kernel(const __grid_constant__ cumulus::cuda::Args<CUMULUS_DIMS> a) {
+    cumulus_scan_kernel(const __grid_constant__ cumulus::cuda::Args<CUMULUS_DIMS> a CUMULUS_MAP_ARGUMENT) {
   using namespace cumulus::cuda;
 #if CUMULUS_LAYOUT == 1
   ShortRowsKernel<CompiledScan, CUMULUS_LANES, CUMULUS_DIMS>::run(a, CUMULUS_THREADS);
@@ -27,15 +35,15 @@ extern "C" __global__ void __launch_bounds__(CUMULUS_THREADS, CUMULUS_BLOCKS_PER
 #if CUMULUS_NARROW
   using Lanes = NarrowTile<CompiledScan, CUMULUS_NARROW, CUMULUS_SIDE>;
 #else
-  using Lanes = WideTile<CompiledScan, CUMULUS_COLUMNS>;
+  using Lanes = WideTile<CompiledScan, CUMULUS_COLUMNS, CUMULUS_BACKWARD>;
 #endif
   SplitColumnsKernel<CompiledScan, Lanes, CUMULUS_SLOTS, CUMULUS_FLIGHT, CUMULUS_LOADERS, CUMULUS_REDUCERS, CUMULUS_STARTERS,
-                     CUMULUS_STORERS, CUMULUS_SCANNERS, CUMULUS_COPIES, CUMULUS_DIMS>::run(a);
+                     CUMULUS_STORERS, CUMULUS_SCANNERS, CUMULUS_COPIES, CUMULUS_DIMS>::run(a, CUMULUS_MAP);
 #elif CUMULUS_LAYOUT == 6
   PackedRowsKernel<CompiledScan, CUMULUS_LANES, CUMULUS_THREADS, CUMULUS_SEGMENTS, CUMULUS_DIMS>::run(a);
 #elif CUMULUS_LAYOUT == 5
-  ColumnRingKernel<CompiledScan, CUMULUS_COLUMNS, CUMULUS_THREADS / 32 - 1, CUMULUS_SLOTS, CUMULUS_FLIGHT, CUMULUS_COPIES,
-                   CUMULUS_DIMS>::run(a);
+  ColumnRingKernel<CompiledScan, CUMULUS_COLUMNS, CUMULUS_THREADS / 32 - 1, CUMULUS_SLOTS, CUMULUS_FLIGHT, CUMULUS_COPIES, CUMULUS_DIMS,
+                   CUMULUS_BACKWARD>::run(a, CUMULUS_MAP);
 #else
   ColumnsKernel<CompiledScan, CUMULUS_DIMS>::run(a, CUMULUS_THREADS);
 #endif

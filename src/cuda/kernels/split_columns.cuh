@@ -51,8 +51,10 @@ struct SplitColumnsKernel {
     u32 turn[kGroups];  // nodes of level 3 of this group that are done, over all strips
   };
   static constexpr int kControlBytes = (static_cast<int>(sizeof(Control)) + 127) / 128 * 128;
+  static_assert(kCopies != kCopyTensor || kSlotBytes % 128 == 0);
 
   const Args<kDims>& a;
+  const TensorMap* map;  // of tensor copies
   Control& control;
   u8* ring;
   Strips<kDims> strips;
@@ -61,8 +63,9 @@ struct SplitColumnsKernel {
   u64 *chunk_totals, *chunk_starts;  // words: of whole chunks; R at their starts
   u32 tag = 0;
 
-  CUMULUS_DEVICE explicit SplitColumnsKernel(const Args<kDims>& args)
+  CUMULUS_DEVICE SplitColumnsKernel(const Args<kDims>& args, const TensorMap* of_in)
       : a(args),
+        map(of_in),
         control(*reinterpret_cast<Control*>(shared_memory())),
         ring(shared_memory() + kControlBytes),
         strips(args, kWidth),
@@ -122,6 +125,7 @@ struct SplitColumnsKernel {
     constexpr int kFew = kReducers > kStorers ? kReducers : kStorers, kEnds = kFew > kStarters ? kFew : kStarters;  // every reader sees one
     i64 strip = -1, column = 0;  // of the last tile: most are of the same strip
     Offsets offsets;
+    TensorStrip in_map{};
     fill_ring<kFlight, kEnds, kLoaders>(
         a, loader, control.loading, control.full, control.empty, length * strips.jobs, [&](int slot, i64 ticket) {
           const i64 index = ticket - strip * length;  // in that strip
@@ -130,6 +134,7 @@ struct SplitColumnsKernel {
           if (place.strip != strip) {
             strip = place.strip, column = strips.first_column(strip);
             offsets = strips.offsets(strip, column);
+            in_map = strips.in_map(map, strip);
           }
           place.offsets = offsets;
           const Tile t(*this, place);
@@ -137,7 +142,7 @@ struct SplitColumnsKernel {
           if (lane_index() == 0) store_shared(&control.place[slot], place);
           sync_warp();
           Lanes::template fill<kCopies>(slot_at(slot), a, Row<S, Strided<S>>(a, offsets), t.first, ticket < 0 ? 0 : t.rows,
-                                        strips.columns - column, &control.full[slot]);
+                                        strips.columns - column, &control.full[slot], in_map);
         });
   }
 
@@ -554,8 +559,8 @@ struct SplitColumnsKernel {
 
   // ---- the block ----
 
-  static CUMULUS_DEVICE void run(const Args<kDims>& args) {
-    SplitColumnsKernel k(args);
+  static CUMULUS_DEVICE void run(const Args<kDims>& args, const TensorMap* map = nullptr) {
+    SplitColumnsKernel k(args, map);
     if (thread_index() == 0) {
       k.control.loading.begin();
       for (int i = 0; i < kSlots; ++i) {
