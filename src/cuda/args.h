@@ -44,7 +44,7 @@ using HostArgs = Args<kMaxDims>;
 // The workspace's first words, zeroed when it is made and left as zeros (the epoch apart) by every launch. The first one has the epoch in
 // its upper half, and counts the blocks that have begun in the lower one (spread_rows: in sixteen bits of it).
 inline constexpr int kWorkspaceHeader = 16;
-enum WorkspaceWord { kEpoch = 0, kTicket = 2, kDone = 6, kChunkTicket = 8 };
+enum WorkspaceWord { kEpoch = 0, kTicket = 2, kDone = 6, kChunkTicket = 8, kMode = 10 };
 
 // A tensor as tensor copies (9.0) see it, innermost dimension first: columns, rows along the axis, the one outer dimension. Columns count
 // in pieces of kTensorElement bytes, whatever the elements are; what is copied at a time is a box.

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstdlib>
 #include <string>
 
 #include "types.h"
@@ -187,12 +186,15 @@ void choose_tile(const Problem& p, const Tuning& tuning, std::int64_t needed, Pl
   else if (element_bytes(p) == 8 && plan.aligned && p.in_dtype == p.out_dtype && !p.masked()) plan.warps = 2, plan.segments = 16;
   else if (needed <= 128) plan.segments = std::min(16, most);
   else if (p.masked() && plan.aligned && most == 16) plan.warps = 4;  // of 294 tunings on an H200 the fastest, by 1.5 %
-  else if (needed <= 160 && most == 32) plan.warps = 4;  // five warps would leave a partition of an SM to two, the others to one
-  else if (needed <= 320 && most == 32) plan.warps = static_cast<int>(divide_up(needed, 32));
+  else if (needed <= 192 && most == 32) plan.warps = 2 * static_cast<int>(divide_up(needed, 32)), plan.segments = 16;
+  else if (needed <= 256 && most == 32) plan.warps = static_cast<int>(divide_up(needed, 32));
+  else if (needed <= 320 && most == 32) plan.segments = 16;  // nine or ten warps that hold a row spill
   plan.warps = std::min(plan.warps, element_bytes(p) > 8 ? 8 : 16);
   if (tuning.warps > 0) plan.warps = tuning.warps;
   if (tuning.segments > 0) plan.segments = tuning.segments;
-  while (plan.warps * plan.segments < 32 && plan.warps * plan.segments < needed) plan.warps *= 2;  // what is walked is whole chunks
+  // What is walked is whole chunks, and as many as make a balanced subtree.
+  if (plan.warps * plan.segments < needed) plan.warps = static_cast<int>(std::bit_floor(static_cast<unsigned>(plan.warps)));
+  while (plan.warps * plan.segments < 32 && plan.warps * plan.segments < needed) plan.warps *= 2;
 }
 
 void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
@@ -339,10 +341,11 @@ bool fits_tensor_map(const Problem& p, int lane_dim, std::int64_t width) {
   return p.n <= kMostIndex && columns <= kMostIndex && columns * in / kTensorElement <= kMostIndex;
 }
 
-Copies column_copies(const DeviceInfo& device, const Tuning& tuning, bool large, bool tensor) {
+// `small`: what the planner takes for pieces that are not large.
+Copies column_copies(const DeviceInfo& device, const Tuning& tuning, bool large, bool fits_map, Copies small) {
   if (device.capability < 90) return Copies::async;
-  const Copies own = large ? Copies::bulk : tensor ? Copies::tensor : Copies::async, asked = static_cast<Copies>(tuning.copies);
-  return asked == Copies::plain || (asked == Copies::tensor && !tensor) ? own : asked;
+  const Copies own = large ? Copies::bulk : fits_map ? small : Copies::async, asked = static_cast<Copies>(tuning.copies);
+  return asked == Copies::plain || (asked == Copies::tensor && !fits_map) ? own : asked;
 }
 
 // False if rows are not aligned, or columns too few to fill a block's strip.
@@ -375,7 +378,7 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
   if (plan.slots < 2) return false;
   plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : std::max(static_cast<int>((60 << 10) / slot), 2), 1, plan.slots);
   plan.layout = Layout::column_ring;
-  plan.copies = column_copies(device, tuning, large_pieces(width, in, mask), fits_tensor_map(p, plan.lane_dim, width));
+  plan.copies = column_copies(device, tuning, large_pieces(width, in, mask), fits_tensor_map(p, plan.lane_dim, width), Copies::async);
   plan.backward = plan.copies == Copies::tensor && p.axis.in < 0;
   plan.step = 0, plan.aligned = false;
   plan.warps = warps + 1;
@@ -407,6 +410,20 @@ bool is_wide(const Problem& p, int lane_dim, int columns_of_lane) {
          pieces_aligned(p, lane_dim, p.out, p.out_dtype, &Dim::out, columns_of_lane * bytes(p.out_dtype));
 }
 
+// Strips of columns (kernels/column_strips.cuh): each one a block's, if that leaves few blocks idle; or shared, and some blocks scan.
+void plan_strips(const Problem& p, const Tuning& tuning, std::int64_t strips, std::int64_t control, Plan& plan) {
+  const std::int64_t blocks = plan.grid, groups = strips * plan.columns;
+  // Levels of a group of columns, R at its next chunk's start, and the chunk's number.
+  const std::int64_t group = plan.levels * 6 * wide_bytes(p) * 32 + 32 * element_bytes(p) + 4;
+  plan.scanners = static_cast<int>(std::min({std::int64_t{tuning.scanners > 0 ? tuning.scanners : 4}, groups, blocks / 2}));
+  const auto scanned = [&] { return control + divide_up(groups, plan.scanners) * group; };
+  while (plan.scanners > 0 && plan.scanners < blocks / 2 && scanned() > plan.shared) ++plan.scanners;
+  if (10 * strips >= 9 * divide_up(strips, blocks) * blocks || plan.scanners == 0 || scanned() > plan.shared) {
+    plan.scanners = 0, plan.starters = 1;
+    plan.grid = static_cast<std::uint32_t>(std::min(blocks, strips));
+  }
+}
+
 // Few columns and a long axis.
 bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   if (plan.lane_dim < 0 || p.n == 0 || plan.halves) return false;
@@ -428,8 +445,8 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   };
   const std::int64_t data = narrow ? plan.side * piece() : kSegment * width * (in * inputs(p.op) + mask),
                      slot = data + (kColumnTeam + 2) * 32 * plan.columns * element;
-  const std::int64_t carry = divide_up((plan.levels * 6 + 1) * wide_bytes(p) * plan.columns * 32, 16) * 16;
-  const auto control = [&](int slots) { return divide_up(120 * slots + 40 + 4 * plan.columns, 128) * 128; };
+  const std::int64_t carry = divide_up((plan.levels * 6 + 1) * wide_bytes(p) * plan.columns * 32 + 4 * plan.columns, 16) * 16;
+  const auto control = [&](int slots) { return divide_up(120 * slots + 40, 128) * 128; };
   const int most = tuning.slots > 0 ? tuning.slots : 12;
   plan.slots = 0;
   while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
@@ -438,37 +455,43 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.flight =
       std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(((64 << 10) + data / 2) / data), 1, std::max(plan.slots - 2, 1));
   const int at_most = std::max(plan.slots - plan.flight, 1);
-  plan.reducers = std::min(std::max(tuning.reducers, 1), at_most);
-  plan.storers = std::min(std::max(tuning.storers, 1), at_most);
-  plan.starters = std::min(widest > 8 ? 1 : 2, at_most);
   const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
-  plan.copies =
-      column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask), !narrow && fits_tensor_map(p, plan.lane_dim, width));
+  plan.copies = column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask),
+                              !narrow && fits_tensor_map(p, plan.lane_dim, width), Copies::tensor);
   plan.backward = plan.copies == Copies::tensor && p.axis.in < 0;
   // Over many small copies, and over a narrow tile's divisions, a warp takes longer than a tile's time. Wider elements lack the registers.
   plan.loaders = (plan.copies != Copies::async && !narrow) || element > 8 || plan.slots < 2 ? 1 : 2;
-  // In the first block each group of 32 lanes of a strip has a warp for its chunks, and one for its nodes of level 3.
-  plan.scanners = std::max(tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 2 : 6 - plan.loaders, 2 * plan.columns);
-  plan.step = 0, plan.aligned = false;
-  plan.warps = plan.loaders + kColumnTeam * (plan.reducers + plan.storers) + plan.starters + plan.scanners;
-  plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
-  plan.blocks_per_sm = 1;
+  plan.reducers = std::min(std::max(tuning.reducers, 1), at_most);
+  plan.storers = std::min(tuning.storers > 0 ? tuning.storers : narrow || element > 8 ? 1 : 2, at_most);
+  plan.starters = widest > 8 ? 1 : std::min(narrow ? 2 : plan.storers, at_most);
   const std::int64_t tiles = divide_up(p.n_out, plan.side * kSegment) * strips, chunks = p.n / kChunk;
   plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(tuning.blocks > 0 ? tuning.blocks : device.sms, tiles));
-  // Segments' totals and prefixes, chunks' totals and R at their starts: of every node 32 lanes for each of its steps.
+  plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
+  // In the first block each group of 32 lanes of a strip has a warp for its chunks, and one for its nodes of level 3.
+  if (narrow) plan.scanners = std::max(tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 2 : 6 - plan.loaders, 2 * plan.columns);
+  else plan_strips(p, tuning, strips, control(plan.slots), plan);
+  plan.step = 0, plan.aligned = false;
+  plan.warps = plan.loaders + kColumnTeam * (plan.reducers + plan.storers) + plan.starters + (narrow ? plan.scanners : 0);
+  if (!narrow && plan.scanners > 0) plan.warps = std::max(plan.warps, element > 8 ? 12 : 15);  // all of a block scan
+  plan.blocks_per_sm = 1;
+  // Totals and what is found from them, of every node 32 lanes for each of its steps: of segments, and of chunks where they are handed on
+  // as well.
   const std::int64_t of_node = strips * plan.columns * (32 / plan.side) * 32 * divide_up(element, 4);
-  plan.workspace_words = kWorkspaceHeader + 2 * (chunks + 1 + chunks / 32 + 1) * of_node;
+  plan.workspace_words = plan.scanners > 0 ? kWorkspaceHeader + 2 * (chunks + 1 + (narrow ? chunks / 32 + 1 : 0)) * of_node : 0;
   plan.reason =
       narrow ? "long columns, few of them: segments side by side, by ticket through a ring in shared memory, totals from block to block"
-             : "long narrow columns: segments of a strip by ticket through a ring in shared memory, totals from block to block";
+      : plan.scanners > 0
+          ? "long narrow columns: segments of a strip by ticket through a ring in shared memory, totals to blocks that scan them"
+          : "long columns: a block walks a strip, segment after segment through a ring in shared memory";
   return true;
 }
 
 Layout choose(const Problem& p, const DeviceInfo& device, const Plan& plan) {
   if (plan.lane_dim >= 0 || p.n == 0) {
     if (plan.lane_dim >= 0 && is_narrow(p, plan.lane_dim) && p.n * p.dim[plan.lane_dim].size >= kChunk) return Layout::split_columns;
-    // A strip of 64 columns for every SM at least, or walking columns leaves the device idle.
-    return p.rows < 64 * device.sms && p.n >= 16 * kSegment ? Layout::split_columns : Layout::column_ring;
+    // Strips of 128 columns for every SM (64, if elements do not have four bytes), or walking columns leaves the device idle.
+    const int strip = bytes(p.in_dtype) == 4 && element_bytes(p) == 4 ? 128 : 64;
+    return p.rows < strip * device.sms && p.n >= 16 * kSegment ? Layout::split_columns : Layout::column_ring;
   }
   if (p.n_out <= kShortRow) return Layout::packed_rows;
   const std::int64_t chunks = divide_up(p.n, kChunk), capacity = row_capacity(p, plan.aligned);

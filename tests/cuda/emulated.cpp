@@ -105,7 +105,12 @@ std::vector<Tuning> tunings(Layout layout) {
     bulk.scanners = 3, bulk.copies = static_cast<int>(cuda::Copies::bulk);
     async.capability = 80, async.columns = 2, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1;
     async.scanners = 4;
-    return {bulk, async};
+    // Where columns are more than a few, scanners are blocks, of which one or two are compiled; with two blocks in all, strips are shared
+    // only if there is one.
+    Tuning shared = bulk, pairs = async, own = bulk, own_pairs = async;
+    shared.scanners = own.scanners = 1, pairs.scanners = own_pairs.scanners = 2;
+    own.blocks = own_pairs.blocks = 2;
+    return {bulk, async, shared, pairs, own, own_pairs};
   }
   return {t};
 }

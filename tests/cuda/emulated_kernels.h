@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "cuda/kernels/column_strips.cuh"
 #include "cuda/kernels/columns.cuh"
 #include "cuda/kernels/rows.cuh"
 #include "cuda/kernels/short_rows.cuh"
@@ -68,21 +69,26 @@ void add_layouts(const std::vector<int>& types) {
             [](const HostArgs& a, const TensorMap* map) { ColumnRingKernel<S, columns, 4, 3, 2, 3, kMaxDims, true>::run(a, map); });
       }
       // columns, narrow, side, slots, flight, loaders, reducers, starters, storers, scanners, copies
-      constexpr int starters = sizeof(typename S::Element) > 8 || S::In::kBytes > 8 ? 1 : 2,
-                    loaders = sizeof(typename S::Element) > 8 ? 1 : 2;
-      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 3, 2},
-          [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 1>, 4, 2, 1, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
+      constexpr bool large = sizeof(typename S::Element) > 8;
+      constexpr int starters = large || S::In::kBytes > 8 ? 1 : 2, loaders = large ? 1 : 2, warps = large ? 14 : 15;
+      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 1, 2},
+          [](const HostArgs& a) { ColumnStripsKernel<S, 1, false, 4, 2, 1, 1, starters, 2, 1, warps, 2, kMaxDims>::run(a); });
+      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, 1, 2, 0, 2},
+          [](const HostArgs& a) { ColumnStripsKernel<S, 1, false, 4, 2, 1, 1, 1, 2, 0, 14, 2, kMaxDims>::run(a); });
       if constexpr (S::kMask == kNoMask && !S::kTwoInputs) {
-        put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 3, 3}, [](const HostArgs& a, const TensorMap* map) {
-          SplitColumnsKernel<S, WideTile<S, 1>, 4, 2, 1, 1, starters, 2, 3, 3, kMaxDims>::run(a, map);
+        put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 1, 3}, [](const HostArgs& a, const TensorMap* map) {
+          ColumnStripsKernel<S, 1, false, 4, 2, 1, 1, starters, 2, 1, warps, 3, kMaxDims>::run(a, map);
         });
-        put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 3, 4}, [](const HostArgs& a, const TensorMap* map) {
-          SplitColumnsKernel<S, WideTile<S, 1, true>, 4, 2, 1, 1, starters, 2, 3, 3, kMaxDims>::run(a, map);
+        put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 1, 4}, [](const HostArgs& a, const TensorMap* map) {
+          ColumnStripsKernel<S, 1, true, 4, 2, 1, 1, starters, 2, 1, warps, 3, kMaxDims>::run(a, map);
         });
       }
-      if constexpr (columns >= 2)
-        put(Layout::split_columns, {2, 0, 1, 3, 1, loaders, 2, starters, 1, 4, 1},
-            [](const HostArgs& a) { SplitColumnsKernel<S, WideTile<S, 2>, 3, 1, loaders, 2, starters, 1, 4, 1, kMaxDims>::run(a); });
+      if constexpr (columns >= 2) {
+        put(Layout::split_columns, {2, 0, 1, 3, 1, 2, 2, 1, 1, 2, 1},
+            [](const HostArgs& a) { ColumnStripsKernel<S, 2, false, 3, 1, 2, 2, 1, 1, 2, 15, 1, kMaxDims>::run(a); });
+        put(Layout::split_columns, {2, 0, 1, 3, 1, 2, 2, 1, 1, 0, 1},
+            [](const HostArgs& a) { ColumnStripsKernel<S, 2, false, 3, 1, 2, 2, 1, 1, 0, 15, 1, kMaxDims>::run(a); });
+      }
       put(Layout::split_columns, {1, 3, 8, 4, 2, loaders, 1, starters, 2, 3, 2},
           [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 3, 8>, 4, 2, loaders, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
       put(Layout::split_columns, {1, 12, 2, 3, 1, loaders, 2, starters, 1, 4, 1},

@@ -149,7 +149,7 @@ TEST(CudaPlan, OneCopyBringsATileOfShortPieces) {
   EXPECT_EQ(copies(whole), Copies::bulk) << "a tile is one piece of memory";
   EXPECT_EQ(copies(whole, kTensor), Copies::tensor);
   EXPECT_EQ(copies(problem({1 << 28, 4}, 0), kTensor), Copies::bulk) << "segments side by side";
-  EXPECT_EQ(copies(problem({1 << 15, 1 << 15}, 0, DType::u8, DType::i64)), Copies::tensor) << "a ring's rows of 128 bytes";
+  EXPECT_EQ(copies(problem({1 << 15, 1 << 15}, 0, DType::u8, DType::i64)), Copies::async) << "a ring's rows of 128 bytes";
 
   // What a map cannot say, or no kernel does.
   const auto other = [&](const auto& change) {
@@ -208,6 +208,31 @@ TEST(CudaPlan, AMapSaysWhereTilesLie) {
   EXPECT_EQ(shape.box[1], 16u);
 }
 
+TEST(CudaPlan, StripsOfColumnsAreSharedWhereTheyWouldLeaveBlocksIdle) {
+  const Plan own = make_plan(problem({1 << 17, 8192}, 0), h200());
+  EXPECT_EQ(own.layout, Layout::split_columns);
+  EXPECT_EQ(own.grid, 128u) << "a block for each strip of 64 columns";
+  EXPECT_EQ(own.scanners, 0);
+  EXPECT_EQ(own.workspace_words, 0);
+  const Plan shared = make_plan(problem({1 << 20, 1024}, 0), h200());
+  EXPECT_EQ(shared.grid, 132u);
+  EXPECT_EQ(shared.scanners, 4);
+  EXPECT_GT(shared.workspace_words, 0);
+  EXPECT_EQ(make_plan(problem({1 << 24, 64}, 0), h200()).scanners, 2) << "no more than groups of 32 columns";
+  Tuning one;
+  one.blocks = 1;
+  EXPECT_EQ(make_plan(problem({1 << 20, 1024}, 0), h200(), one).scanners, 0) << "nobody to share with";
+}
+
+TEST(CudaPlan, WhatIsWalkedIsABalancedSubtree) {
+  Tuning three;
+  three.warps = 3, three.segments = 32;
+  const Plan plan = make_plan(problem({100, 24576}, 1), h200(), three);
+  EXPECT_TRUE(plan.walks);
+  EXPECT_EQ(plan.warps, 2);
+  EXPECT_EQ(make_plan(problem({100, 12288}, 1), h200(), three).warps, 3) << "held, not walked";
+}
+
 TEST(CudaPlan, ChunksAreSpreadOverBlocksWhereTwoLevelsReach) {
   Tuning spread;
   spread.layout = static_cast<int>(Layout::spread_rows);
@@ -254,7 +279,11 @@ void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tunin
     EXPECT_TRUE(plan.reducers == 1 || plan.reducers + plan.flight <= plan.slots);
     EXPECT_TRUE(plan.storers == 1 || plan.storers + plan.flight <= plan.slots);
     EXPECT_LE(plan.loaders, plan.slots);
-    EXPECT_GT(plan.workspace_words, 0);
+    const bool exchanges = plan.layout == Layout::split_rows || plan.narrow > 0 || plan.scanners > 0;
+    EXPECT_EQ(plan.workspace_words > 0, exchanges);
+    if (plan.layout == Layout::split_columns && plan.narrow == 0 && exchanges) {
+      EXPECT_LT(plan.scanners, static_cast<int>(plan.grid)) << "a block that takes tiles";
+    }
   } else if (plan.layout == Layout::spread_rows) {
     EXPECT_EQ(plan.warps * plan.segments, 32) << "a chunk";
     EXPECT_LE(p.n, std::int64_t{1} << 22);

@@ -8,6 +8,13 @@
 
 namespace cumulus::cuda {
 
+// Side of the lane: which of the segments that lie side by side. Its column is that of the first side's lane.
+template <class Lanes>
+struct Sides {
+  static CUMULUS_DEVICE int side() { return static_cast<int>(lane_index()) / Lanes::kLanes; }
+  static CUMULUS_DEVICE int first_lane() { return static_cast<int>(lane_index()) % Lanes::kLanes; }
+};
+
 // Pieces of rows one after the other; neighbouring columns of a lane.
 template <class S, int kColumns_, bool kBackward = false>
 struct WideTile {

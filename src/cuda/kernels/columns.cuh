@@ -37,7 +37,7 @@ struct Walker {
     r[4] = now;
   }
 
- private:
+  // `done` quads are whole segments now, the last of which has this total.
   CUMULUS_DEVICE void end_segment(i64 done, const Element& segment_total) {
     const u32 segment = static_cast<u32>((done - 1) >> 5) & 31;
     const Element total = segments.advance(segment, segment_total);
@@ -66,12 +66,14 @@ struct Strips {
     strips = (columns + width - 1) / width;
     jobs = lane_dim >= 0 ? a.rows / columns * strips : 1;
   }
-  CUMULUS_DEVICE i64 first_column(i64 job) const { return job % strips * width; }
+  // Without a division where there is nothing to divide.
+  CUMULUS_DEVICE i64 first_column(i64 job) const { return (job < strips ? job : job % strips) * width; }
+  CUMULUS_DEVICE i64 outer(i64 job) const { return job < strips ? 0 : job / strips; }
   CUMULUS_DEVICE TensorStrip in_map(const TensorMap* map, i64 job) const {
-    return {map, static_cast<int>(first_column(job)), static_cast<int>(job / strips)};
+    return {map, static_cast<int>(first_column(job)), static_cast<int>(outer(job))};
   }
   CUMULUS_DEVICE Offsets offsets(i64 job, i64 column) const {
-    Offsets o = offsets_of(a, lane_dim, job / strips);
+    Offsets o = offsets_of(a, lane_dim, outer(job));
     if (lane_dim >= 0) o.add(a.dim[lane_dim], column);
     return o;
   }

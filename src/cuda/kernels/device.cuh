@@ -173,6 +173,7 @@ CUMULUS_DEVICE u64 fetch_add(u64* p, u64 v) { return atomicAdd(p, v); }
 CUMULUS_DEVICE u64 compare_exchange(u64* p, u64 expected, u64 v) { return atomicCAS(p, expected, v); }  // what was there
 CUMULUS_DEVICE void fence_device() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 CUMULUS_DEVICE void pause() { __nanosleep(20); }
+CUMULUS_DEVICE void pause_long() { __nanosleep(300); }
 inline constexpr u32 kPatience = 1 << 14;  // how often a block looks for what blocks that may not run yet have to say: some 10 ms
 
 // Flags in shared memory.

@@ -1,4 +1,5 @@
 // The one entry. The host compiles this file for each call's types and layout, which it gives as macros (src/cuda/plan.cpp).
+#include "column_strips.cuh"
 #include "columns.cuh"
 #include "rows.cuh"
 #include "short_rows.cuh"
@@ -33,12 +34,13 @@ extern "C" __global__ void __launch_bounds__(CUMULUS_THREADS, CUMULUS_BLOCKS_PER
   SpreadRowsKernel<CompiledScan, CUMULUS_THREADS / 32, CUMULUS_SEGMENTS, CUMULUS_DIMS>::run(a);
 #elif CUMULUS_LAYOUT == 7
 #if CUMULUS_NARROW
-  using Lanes = NarrowTile<CompiledScan, CUMULUS_NARROW, CUMULUS_SIDE>;
+  SplitColumnsKernel<CompiledScan, NarrowTile<CompiledScan, CUMULUS_NARROW, CUMULUS_SIDE>, CUMULUS_SLOTS, CUMULUS_FLIGHT, CUMULUS_LOADERS,
+                     CUMULUS_REDUCERS, CUMULUS_STARTERS, CUMULUS_STORERS, CUMULUS_SCANNERS, CUMULUS_COPIES, CUMULUS_DIMS>::run(a);
 #else
-  using Lanes = WideTile<CompiledScan, CUMULUS_COLUMNS, CUMULUS_BACKWARD>;
+  ColumnStripsKernel<CompiledScan, CUMULUS_COLUMNS, CUMULUS_BACKWARD, CUMULUS_SLOTS, CUMULUS_FLIGHT, CUMULUS_LOADERS, CUMULUS_REDUCERS,
+                     CUMULUS_STARTERS, CUMULUS_STORERS, CUMULUS_SCANNERS, CUMULUS_THREADS / 32, CUMULUS_COPIES,
+                     CUMULUS_DIMS>::run(a, CUMULUS_MAP);
 #endif
-  SplitColumnsKernel<CompiledScan, Lanes, CUMULUS_SLOTS, CUMULUS_FLIGHT, CUMULUS_LOADERS, CUMULUS_REDUCERS, CUMULUS_STARTERS,
-                     CUMULUS_STORERS, CUMULUS_SCANNERS, CUMULUS_COPIES, CUMULUS_DIMS>::run(a, CUMULUS_MAP);
 #elif CUMULUS_LAYOUT == 6
   PackedRowsKernel<CompiledScan, CUMULUS_LANES, CUMULUS_THREADS, CUMULUS_SEGMENTS, CUMULUS_DIMS>::run(a);
 #elif CUMULUS_LAYOUT == 5

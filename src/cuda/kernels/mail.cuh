@@ -65,6 +65,7 @@ CUMULUS_DEVICE void end_launch(const Args<kDims>& a, LaunchState& state, u32 tag
     if (last) {
       store_relaxed(a.workspace + kTicket, 0);
       store_relaxed(a.workspace + kChunkTicket, 0);
+      store_relaxed(a.workspace + kMode, 0);
       store_relaxed(a.workspace + kDone, 0);
       store_relaxed(a.workspace + kEpoch, wraps ? 0 : static_cast<u64>(tag) << 32);
     }

@@ -23,6 +23,12 @@ CUMULUS_DEVICE i64 take_ticket(const Args<kDims>& a, int counter) {
   if (lane_index() == 0) ticket = static_cast<i64>(fetch_add(a.workspace + counter, 1));
   return shuffle(ticket, 0);
 }
+// The same, or -1 if there are no more than `tickets`.
+template <int kDims>
+CUMULUS_DEVICE i64 take_tile(const Args<kDims>& a, i64 tickets) {
+  const i64 ticket = take_ticket(a, kTicket);
+  return ticket < tickets ? ticket : -1;
+}
 
 // What loading warps tell each other, in shared memory.
 struct Loading {
@@ -31,12 +37,12 @@ struct Loading {
   CUMULUS_DEVICE void begin() { store_shared(&turn, 0u), store_shared(&ends, 0u); }
 };
 
-// One of kLoaders loading warps: fill(slot, ticket) for every ticket below `tickets` that it gets, when the slot is free and fewer than
-// kFlight fills are under way; then fill(slot, -1), kEnds times, for every reader has to see one. Loaders take slots, and so tickets, in
-// turn.
-template <int kFlight, int kEnds, int kLoaders, int kSlots, int kDims, class Fill>
-CUMULUS_DEVICE void fill_ring(const Args<kDims>& a, int loader, Loading& loading, Barrier (&full)[kSlots], Barrier (&empty)[kSlots],
-                              i64 tickets, const Fill& fill) {
+// One of kLoaders loading warps: fill(slot, ticket) for every ticket that next(turn) gives, when the slot is free and fewer than kFlight
+// fills are under way; when it gives -1, fill(slot, -1), kEnds times, for every reader has to see one. Loaders take slots, and so tickets,
+// in turn.
+template <int kFlight, int kEnds, int kLoaders, int kSlots, class Next, class Fill>
+CUMULUS_DEVICE void fill_ring(int loader, Loading& loading, Barrier (&full)[kSlots], Barrier (&empty)[kSlots], const Next& next,
+                              const Fill& fill) {
   // A barrier's phase before its first one counts as over, so that nobody waits in the first round.
   RingPlace<kSlots> at, behind = {kSlots - kFlight, 1};
   at.advance(loader), behind.advance(loader);
@@ -57,8 +63,7 @@ CUMULUS_DEVICE void fill_ring(const Args<kDims>& a, int loader, Loading& loading
     barrier_wait(&empty[at.slot], at.round ^ 1);
     barrier_wait(&full[behind.slot], behind.round);  // before the turn is passed on: so all earlier fills were waited for
     // The ticket comes last: what is taken and not loaded holds everybody up.
-    i64 ticket = ends > 0 ? -1 : take_ticket(a, kTicket);
-    if (ticket >= tickets) ticket = -1;
+    const i64 ticket = ends > 0 ? -1 : next(turn);
     if (ticket < 0) ++ends;
     pass_on(turn + 1);
     fill(at.slot, ticket);

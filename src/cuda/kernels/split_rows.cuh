@@ -119,10 +119,12 @@ struct SplitRowsKernel {
 
   CUMULUS_DEVICE void load() {
     constexpr int kEnds = kReducers > kStorers ? kReducers : kStorers;
-    fill_ring<kFlight, kEnds, 1>(a, 0, control.loading, control.full, control.empty, tiles, [&](int slot, i64 tile) {
-      if (lane_index() == 0) store_shared(&control.tile[slot], tile);
-      fill(slot, tile);
-    });
+    fill_ring<kFlight, kEnds, 1>(
+        0, control.loading, control.full, control.empty, [&](u32) { return take_tile(a, tiles); },
+        [&](int slot, i64 tile) {
+          if (lane_index() == 0) store_shared(&control.tile[slot], tile);
+          fill(slot, tile);
+        });
   }
 
   CUMULUS_DEVICE void fill(int slot, i64 tile) {

@@ -64,6 +64,7 @@ inline u64 compare_exchange(u64* p, u64 expected, u64 v) {
 }
 inline void fence_device() {}  // words are always seen in order here
 inline void pause() { emulator::pause(); }
+inline void pause_long() { emulator::pause(); }
 inline constexpr u32 kPatience = 20;  // little, so that blocks do leave
 
 inline u32 load_acquire_shared(const u32* p) {
