@@ -389,7 +389,7 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
   return true;
 }
 
-constexpr int kColumnTeam = 4;  // warps of a reducer or storer (kernels/split_columns.cuh)
+constexpr int kColumnTeam = 4;  // warps of a reducer or storer (kernels/column_roles.cuh)
 constexpr int kNarrow = 32;     // lanes of a warp: of so few columns, several segments lie side by side in them
 
 // Do the rows of all tensors lie one behind the other, and have few columns?

@@ -38,7 +38,7 @@ struct Tuning {
   int flight = 0;                               // split_rows: loads in flight
   int columns = 0;                              // column_ring: of a thread
   int blocks = 0;                               // split_rows: blocks in the grid; one is enough
-  int reducers = 0, storers = 0, scanners = 0;  // split_rows, split_columns: by role
+  int reducers = 0, storers = 0, scanners = 0;  // split_rows, split_columns: by role; of strips that are shared, blocks that scan
   int team = 0;                                 // split_rows: warps that share a tile
   int copies = 0;                               // columns through a ring: of Copies, where the device has them and the problem allows them
 
@@ -58,7 +58,7 @@ struct Plan {
   int lanes;                        // short_rows: lanes of a warp for each row
   int warps, segments;              // rows, spread_rows; packed_rows: segments are quads of a thread
   int chunks, slots, flight;        // split_rows: chunks of a tile, tiles in the ring, loads in flight
-  int reducers, storers, scanners;  // split_rows, split_columns: warps or teams by role
+  int reducers, storers, scanners;  // split_rows, split_columns: warps or teams by role; strips: blocks that scan, 0 if not shared
   int columns;                      // column_ring: of a thread
   int team;                         // split_rows: warps of each storer, and of a reducer of one-chunk tiles
   int loaders, starters;            // split_columns: warps that fill slots; that wait for R at tiles' ends

@@ -91,6 +91,8 @@ void add_layouts(const std::vector<int>& types) {
       }
       put(Layout::split_columns, {1, 3, 8, 4, 2, loaders, 1, starters, 2, 3, 2},
           [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 3, 8>, 4, 2, loaders, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
+      put(Layout::split_columns, {1, 20, 1, 4, 2, loaders, 1, starters, 2, 3, 2},
+          [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 20, 1>, 4, 2, loaders, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
       put(Layout::split_columns, {1, 12, 2, 3, 1, loaders, 2, starters, 1, 4, 1},
           [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 12, 2>, 3, 1, loaders, 2, starters, 1, 4, 1, kMaxDims>::run(a); });
     }

@@ -46,7 +46,7 @@ class Tally {
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
 
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
-  std::array<std::atomic<int>, 8> cases_{}, kernels_{};
+  std::array<std::atomic<int>, static_cast<std::size_t>(cuda::kLastLayout) + 1> cases_{}, kernels_{};
   std::atomic<int> done_{0}, wrong_{0};
   std::mutex mutex_;
 };

@@ -25,7 +25,7 @@ struct ColumnRoles : Sides<Lanes> {
   static constexpr int kLeft = kTeam + 2;               // values of a lane's column that a slot holds: quarters' totals, R at both ends
   static constexpr int kStart = kTeam, kEnd = kTeam + 1;
   // R is left in boxes: of teams of storers, or, if a tile stays in its slot, of slots. A box lies where a slot has it.
-  static constexpr bool kHolds = kSide == 1 && !S::kTwoInputs && kColumns * sizeof(Element) <= 8;
+  static constexpr bool kHolds = !Lanes::kLeavesThroughSlot && !S::kTwoInputs && kColumns * sizeof(Element) <= 8;
   static constexpr int kBoxes = kHolds ? kStorers : kSlots;
   static_assert(kStarters <= kBoxes);
   static constexpr int kSlotBytes = Lanes::kDataBytes + kLeft * 32 * kColumns * static_cast<int>(sizeof(Element));

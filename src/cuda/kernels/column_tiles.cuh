@@ -20,6 +20,7 @@ template <class S, int kColumns_, bool kBackward = false>
 struct WideTile {
   using Pieces = RowPieces<S, kColumns_, 32, kSegment, kBackward>;
   static constexpr int kColumns = kColumns_, kWidth = 32 * kColumns, kSide = 1, kLanes = 32;  // kLanes: of a segment
+  static constexpr bool kLeavesThroughSlot = false;
   static constexpr int kDataBytes = kSegment * Pieces::kRowBytes;
   template <int kCopies>
   static constexpr u32 kFullCount = Pieces::template kFullCount<kCopies>;
@@ -62,6 +63,7 @@ struct WideTile {
 template <class S, int kWidth_, int kSide_>
 struct NarrowTile {
   static constexpr int kColumns = 1, kWidth = kWidth_, kSide = kSide_, kLanes = kWidth;
+  static constexpr bool kLeavesThroughSlot = true;
   static_assert(kSide * kWidth <= 32);
   template <int kBytes>
   using Flat = Stage<Run<kBytes, Variant<1, false, -1, -1, false>>, kSegment * kWidth>;
