@@ -29,11 +29,14 @@ std::string to_json(const Problem& p, const Plan& plan, const DeviceInfo& device
   if (plan.layout == Layout::short_rows) json["lanes"] = plan.lanes;
   if (plan.layout == Layout::rows || plan.layout == Layout::packed_rows || plan.layout == Layout::spread_rows)
     json["segments"] = plan.segments;
-  if (plan.layout == Layout::split_rows) {
-    json["chunks"] = plan.chunks, json["slots"] = plan.slots, json["flight"] = plan.flight;
-    json["reducers"] = plan.reducers, json["storers"] = plan.storers, json["scanners"] = plan.scanners;
-    json["team"] = plan.team;
-  }
+  if (plan.layout == Layout::rows) json["walks"] = plan.walks, json["tail"] = plan.tail;
+  const bool ring = plan.layout == Layout::column_ring, columns = plan.layout == Layout::split_columns,
+             rows = plan.layout == Layout::split_rows;
+  if (ring || columns || rows) json["slots"] = plan.slots, json["flight"] = plan.flight;
+  if (columns || rows) json["reducers"] = plan.reducers, json["storers"] = plan.storers, json["scanners"] = plan.scanners;
+  if (rows) json["chunks"] = plan.chunks, json["team"] = plan.team;
+  if (ring || columns) json["columns"] = plan.columns;
+  if (columns) json["loaders"] = plan.loaders, json["starters"] = plan.starters, json["narrow"] = plan.narrow, json["side"] = plan.side;
   json["workspace_bytes"] = 8 * plan.workspace_words;
   json["bytes_moved"] = plan.bytes_moved;
   json["bytes_required"] = plan.bytes_required;
