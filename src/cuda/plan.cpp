@@ -193,7 +193,8 @@ void choose_tile(const Problem& p, const Tuning& tuning, std::int64_t needed, Pl
   if (tuning.warps > 0) plan.warps = tuning.warps;
   if (tuning.segments > 0) plan.segments = tuning.segments;
   // What is walked is whole chunks, and as many as make a balanced subtree.
-  if (plan.warps * plan.segments < needed) plan.warps = static_cast<int>(std::bit_floor(static_cast<unsigned>(plan.warps)));
+  const int tile = plan.warps * plan.segments;
+  if (tile < needed || (tile > 32 && tile % 32 != 0)) plan.warps = static_cast<int>(std::bit_floor(static_cast<unsigned>(plan.warps)));
   while (plan.warps * plan.segments < 32 && plan.warps * plan.segments < needed) plan.warps *= 2;
 }
 
@@ -337,7 +338,10 @@ bool fits_tensor_map(const Problem& p, int lane_dim, std::int64_t width) {
   constexpr std::int64_t kMostStride = (std::int64_t{1} << 40) - 1, kMostIndex = 0x7fffffff - kChunk;  // coordinates have 31 bits
   if (step == 0 || step > kMostStride || width * in % 16 != 0 || width * in > 256 * kTensorElement) return false;
   const Dim* outer = outer_dim(p, lane_dim);
-  if (outer && (outer->in <= 0 || outer->in * in > kMostStride || outer->in * in % step != 0 || outer->size > kMostIndex)) return false;
+  if (p.n > 1 && step < columns * in) return false;  // rows that overlap
+  if (outer &&
+      (outer->in < p.n * std::abs(p.axis.in) || outer->in * in > kMostStride || outer->in * in % step != 0 || outer->size > kMostIndex))
+    return false;
   return p.n <= kMostIndex && columns <= kMostIndex && columns * in / kTensorElement <= kMostIndex;
 }
 
@@ -433,7 +437,7 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   const bool narrow = is_narrow(p, plan.lane_dim);
   plan.columns = 1;
   if (!narrow && widest <= 4 && out <= 4 && columns >= 64) plan.columns = 2;
-  if (!narrow && tuning.columns > 0) plan.columns = tuning.columns;
+  if (!narrow && tuning.columns > 0) plan.columns = static_cast<int>(std::min<std::int64_t>(tuning.columns, 16 / std::max(in, out)));
   if (!narrow && !is_wide(p, plan.lane_dim, plan.columns)) return false;
   plan.narrow = narrow ? static_cast<int>(columns) : 0;
   plan.side = narrow ? static_cast<int>(std::bit_floor(static_cast<unsigned>(kNarrow / columns))) : 1;
@@ -463,7 +467,8 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.loaders = (plan.copies != Copies::async && !narrow) || element > 8 || plan.slots < 2 ? 1 : 2;
   plan.reducers = std::min(std::max(tuning.reducers, 1), at_most);
   plan.storers = std::min(tuning.storers > 0 ? tuning.storers : narrow || element > 8 ? 1 : 2, at_most);
-  plan.starters = widest > 8 ? 1 : std::min(narrow ? 2 : plan.storers, at_most);
+  while (plan.storers > 1 && 5 + kColumnTeam * (plan.reducers + plan.storers) > kMostWarps) --plan.storers;
+  plan.starters = widest > 8 || (!narrow && plan.storers != 2) ? 1 : std::min(2, at_most);
   const std::int64_t tiles = divide_up(p.n_out, plan.side * kSegment) * strips, chunks = p.n / kChunk;
   plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(tuning.blocks > 0 ? tuning.blocks : device.sms, tiles));
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);

@@ -140,7 +140,7 @@ Outcome run(const Problem& p, const cuda::Plan& plan, const std::vector<emulator
 
   // What the next launch relies on.
   if (!workspace.empty()) {
-    for (int word : {cuda::kTicket, cuda::kDone, cuda::kChunkTicket})
+    for (int word : {cuda::kTicket, cuda::kDone, cuda::kChunkTicket, cuda::kMode})
       if (workspace[static_cast<std::size_t>(word)] != 0) findings.push_back("a counter of the workspace is left behind");
     const std::uint32_t next = how.epoch + 1;
     if (workspace[cuda::kEpoch] != (next == 0xffffffffu ? 0 : std::uint64_t{next} << 32)) findings.push_back("the epoch has not moved on");

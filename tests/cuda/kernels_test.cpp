@@ -108,9 +108,9 @@ Case random_case(Layout layout, const emulated::Types& types, const Tuning& tuni
   }
   const bool split = layout == Layout::split_columns, ring = split || layout == Layout::column_ring,
              columns = ring || layout == Layout::columns;
-  if (split) length = random.pick(std::vector<std::int64_t>{128, 129, 127, 1000, 4096, 4097, 4096 + 128, 10, 8192});
+  if (split) length = random.pick(std::vector<std::int64_t>{128, 129, 127, 1000, 4096, 4097, 4096 + 128, 4095, 3968, 10, 8192});
   if (split && random.chance(full() ? 4 : 1)) length = 131072 + 128 * random.below(40) + random.below(2);
-  const bool narrow = split && random.chance(50);
+  const bool strips = tuning.scanners <= 2, narrow = split && !strips && random.chance(80);  // emulated::tunings
   const std::int64_t rows = narrow    ? tuning.capability == 80 ? 12 : random.pick(Sizes{3, 20})
                                : split ? length > 100000 ? 16 : 16 * random.between(1, 4)
                                : ring ? 16 * random.between(1, length > 1000 ? 3 : 36)
@@ -118,7 +118,7 @@ Case random_case(Layout layout, const emulated::Types& types, const Tuning& tuni
                                       : random.between(1, length > 1000 ? 3 : 80);
   if (columns) {
     c.shape = {length, rows}, c.axis = 0;
-    if (random.chance(40)) c.shape = {2, length, rows}, c.axis = 1;
+    if (random.chance(40) || (split && tuning.blocks > 0)) c.shape = {2, length, rows}, c.axis = 1;
   } else {
     c.shape = {rows, length}, c.axis = 1;
     if (random.chance(30)) c.shape = {rows, 2, length}, c.axis = 2;

@@ -222,6 +222,11 @@ TEST(CudaPlan, StripsOfColumnsAreSharedWhereTheyWouldLeaveBlocksIdle) {
   Tuning one;
   one.blocks = 1;
   EXPECT_EQ(make_plan(problem({1 << 20, 1024}, 0), h200(), one).scanners, 0) << "nobody to share with";
+  Tuning most;
+  most.columns = 4, most.storers = 12;
+  const Plan wide = make_plan(problem({1 << 20, 1024}, 0, DType::f64, DType::f64), h200(), most);
+  EXPECT_EQ(wide.columns, 2) << "16 bytes of a row";
+  EXPECT_LE(wide.warps, 32);
 }
 
 TEST(CudaPlan, WhatIsWalkedIsABalancedSubtree) {
@@ -231,6 +236,9 @@ TEST(CudaPlan, WhatIsWalkedIsABalancedSubtree) {
   EXPECT_TRUE(plan.walks);
   EXPECT_EQ(plan.warps, 2);
   EXPECT_EQ(make_plan(problem({100, 12288}, 1), h200(), three).warps, 3) << "held, not walked";
+  Tuning five;
+  five.warps = 5, five.segments = 8;
+  EXPECT_EQ(make_plan(problem({100, 40 * 128}, 1), h200(), five).warps, 4) << "tiles are whole chunks";
 }
 
 TEST(CudaPlan, ChunksAreSpreadOverBlocksWhereTwoLevelsReach) {

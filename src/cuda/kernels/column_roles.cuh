@@ -27,7 +27,7 @@ struct ColumnRoles : Sides<Lanes> {
   // R is left in boxes: of teams of storers, or, if a tile stays in its slot, of slots. A box lies where a slot has it.
   static constexpr bool kHolds = !Lanes::kLeavesThroughSlot && !S::kTwoInputs && kColumns * sizeof(Element) <= 8;
   static constexpr int kBoxes = kHolds ? kStorers : kSlots;
-  static_assert(kStarters <= kBoxes);
+  static_assert(kStarters <= kBoxes && (!kHolds || kStarters == 1 || kStarters == kStorers));  // or a box's phases had two tellers
   static constexpr int kSlotBytes = Lanes::kDataBytes + kLeft * 32 * kColumns * static_cast<int>(sizeof(Element));
   static constexpr int kFirstReducer = kLoaders, kFirstStorer = kFirstReducer + kReducers * kTeam,
                        kFirstStarter = kFirstStorer + kStorers * kTeam, kFirstOther = kFirstStarter + kStarters;
@@ -192,18 +192,15 @@ struct ColumnRoles : Sides<Lanes> {
 
   // ---- boxes: starters, then storers ----
 
-  // One warp: leave_start(c, start, end) says what R is for column c. The tile's place has been read.
-  template <class Start>
-  CUMULUS_DEVICE void tell_storers(int slot, const RingPlace<kBoxes>& box, const Start& start_of_column) {
-    if constexpr (kHolds) {
-      give_back(slot);
-      barrier_wait(&control.taken[box.slot], box.round ^ 1);
-    }
+  // One warp: ends_of(c, start, end) says what R is for column c.
+  template <class EndsOf>
+  CUMULUS_DEVICE void tell_storers(const RingPlace<kBoxes>& box, const EndsOf& ends_of) {
+    if constexpr (kHolds) barrier_wait(&control.taken[box.slot], box.round ^ 1);
     u8* const at = slot_at(box.slot);
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
       Element start, end;
-      start_of_column(c, start, end);
+      ends_of(c, start, end);
       store_shared(left(at, kStart, c), start), store_shared(left(at, kEnd, c), end);
     }
     sync_warp();

@@ -85,7 +85,8 @@ struct ColumnStripsKernel
       Element total[kColumns];
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) total[c] = this->segment_total(slot_at(at.slot), c);
-      this->tell_storers(at.slot, box, [&](int c, Element& start, Element& end) {
+      if constexpr (Roles::kHolds) this->give_back(at.slot);
+      this->tell_storers(box, [&](int c, Element& start, Element& end) {
         start = walkers[c].now;
         walkers[c].end_segment((t.segment + 1) * 32, total[c]);
         end = walkers[c].now;
@@ -164,7 +165,8 @@ struct ColumnStripsKernel
     };
     // Prefixes are held until R is known: or, if they need too many registers, found again then.
     Element prefix[kHolds ? 32 : 1] = {}, total{};
-    if (node.count < 32 || !take_totals(node, prefix, total)) {
+    if (node.count < 32 || !take_totals(
+                               node, [&] { return load_acquire_shared(handed.turn) == chunk; }, prefix, total)) {
       wait();
       hand_on(nodes.template walk<Element>(node, put));
       return;
@@ -181,10 +183,12 @@ struct ColumnStripsKernel
   }
   static constexpr bool kHolds = sizeof(Element) <= 4;
 
-  // Waits for all totals of a chunk; false if they may be too many for the tiles that are on their way.
-  CUMULUS_DEVICE bool take_totals(const Children& node, Element (&prefix)[kHolds ? 32 : 1], Element& total) const {
-    int patience = kPatience;
-    const auto gives_up = [&] { return --patience < 0; };
+  // Waits for all totals of a chunk; false if they may be too many for the tiles that are on their way. That is of use when it is the
+  // chunk's turn.
+  template <class IsTurn>
+  CUMULUS_DEVICE bool take_totals(const Children& node, const IsTurn& is_turn, Element (&prefix)[kHolds ? 32 : 1], Element& total) const {
+    int patience = kChunkPatience;
+    const auto gives_up = [&] { return uniform_all(is_turn()) && --patience < 0; };
     // That of the latest ticket is asked for alone, and not too often: polls cost tiles their speed.
     const u64* const latest = node.totals + 31 * kStepWords;
     for (Element v; !uniform_all(Letter::read(latest, nodes.tag, v) || !node.active); pause_long())
@@ -192,7 +196,7 @@ struct ColumnStripsKernel
     const auto hold = [&](int step, const Element& v) { prefix[kHolds ? step : 0] = v; };
     return nodes.template prefixes_of<Element, 1>(node, gives_up, total, hold);
   }
-  static constexpr int kPatience = 64;
+  static constexpr int kChunkPatience = 64;
   CUMULUS_DEVICE void publish_start(i64 chunk, i64 strip, int part, int lane, bool active, const Element& v) const {
     if (active) Letter::publish(word(starts, chunk, strip, part, lane), nodes.tag, v);
   }
@@ -215,9 +219,9 @@ struct ColumnStripsKernel
       barrier_wait(&control.full[at.slot], at.round);
       const Place place = load_shared(&control.place[at.slot]);
       if (uniform(place.part < 0)) return;
+      if constexpr (Roles::kHolds) this->give_back(at.slot);  // it needs no more of it, and storers have the tile in registers soon
       const Tile t(*this, place);
-      const i64 next = t.segment + 1;
-      const bool wants[2] = {t.active, t.active && t.segment < segments};
+      const i64 next = min_of(t.segment + 1, segments);  // behind the last whole segment nothing ends: any word that comes will do
       const u64* const words[2] = {child_words(starts, place.node, place.strip, static_cast<int>(place.part)),
                                    child_words(starts, next >> 5, place.strip, static_cast<int>(next & 31))};
       Element v[2][kColumns];
@@ -226,10 +230,10 @@ struct ColumnStripsKernel
 #pragma unroll
         for (int i = 0; i < 2; ++i)
 #pragma unroll
-          for (int c = 0; c < kColumns; ++c) known = (Letter::read(words[i] + c * Letter::kWords, nodes.tag, v[i][c]) || !wants[i]) & known;
+          for (int c = 0; c < kColumns; ++c) known = (Letter::read(words[i] + c * Letter::kWords, nodes.tag, v[i][c]) || !t.active) & known;
         if (uniform_all(known)) break;
       }
-      this->tell_storers(at.slot, box, [&](int c, Element& from, Element& to) { from = v[0][c], to = v[1][c]; });
+      this->tell_storers(box, [&](int c, Element& from, Element& to) { from = v[0][c], to = v[1][c]; });
     }
   }
 
@@ -259,16 +263,16 @@ struct ColumnStripsKernel
       u64* const mode = a.workspace + kMode;
       u64 now = 0;
       if (rank < kScanning)
-        for (u32 looks = 0; now == 0 && looks < cumulus::cuda::kPatience; ++looks, pause()) now = load_relaxed(mode);
+        for (u32 looks = 0; now == 0 && looks < kPatience; ++looks, pause()) now = load_relaxed(mode);
       if (now == 0) {
         const u64 wanted = rank < kScanning ? kOwn : kShared;
         now = compare_exchange(mode, 0, wanted);
         if (now == 0) now = wanted;
       }
-      store_shared(&control.launch.last, static_cast<u32>(now));
+      store_shared(&control.launch.mode, static_cast<u32>(now));
     }
     sync_block();
-    return load_shared(&control.launch.last) == kShared;
+    return load_shared(&control.launch.mode) == kShared;
   }
 
   CUMULUS_DEVICE void run_tiles(bool shared) {

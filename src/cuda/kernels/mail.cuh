@@ -32,6 +32,7 @@ struct Mail {
 // In shared memory.
 struct LaunchState {
   u32 epoch, rank, last;  // rank: the block is the rank-th that runs
+  u32 mode;               // what blocks agreed on (column_strips.cuh)
 };
 
 // Every thread of every block, once: the launch's tag. Whatever was written to shared memory before is there for all after.

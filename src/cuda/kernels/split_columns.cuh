@@ -81,7 +81,7 @@ struct SplitColumnsKernel : ColumnRoles<S, Lanes, kSlots, kFlight, kLoaders, kRe
     if (node.count == 32)
       for (Element first; !uniform_all(Letter::read(node.totals, nodes.tag, first) || !node.active); pause()) {
       }
-    int patience = kPatience;
+    int patience = kChunkPatience;
     Element total{};
     const auto put_active = [&](int step, const Element& prefix) {
       if (node.active) put(step, prefix);
@@ -91,7 +91,7 @@ struct SplitColumnsKernel : ColumnRoles<S, Lanes, kSlots, kFlight, kLoaders, kRe
       total = nodes.template walk<Element>(node, put);
     if (node.count == 32) publish_total(chunk, strip, group, node.active, total);
   }
-  static constexpr int kPatience = 64;
+  static constexpr int kChunkPatience = 64;
   // Scanners of a block that take chunks: about two for each chunk on its way, for those who wait for later ones only disturb.
   static constexpr int kEager = (2 * kSlots * kSide + 31) / 32 < kScanners ? (2 * kSlots * kSide + 31) / 32 : kScanners;
   CUMULUS_DEVICE void publish_total(i64 chunk, i64 strip, int group, bool active, const Element& total) const {
@@ -232,7 +232,7 @@ struct SplitColumnsKernel : ColumnRoles<S, Lanes, kSlots, kFlight, kLoaders, kRe
       if (uniform_all(known)) break;
     }
     const bool has = has_before(place.node);
-    this->tell_storers(at.slot, at, [&](int c, Element& from, Element& to) {
+    this->tell_storers(at, [&](int c, Element& from, Element& to) {
       from = select(child == 0, v[0][c], combine_start<S>(has, v[0][c], v[1][c]));
       to = select(last, v[2][c], combine_start<S>(has, v[0][c], v[2][c]));
     });
