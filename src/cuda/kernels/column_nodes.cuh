@@ -35,16 +35,8 @@ struct ColumnNodes : Sides<Lanes> {
         const E both = S::combine(shuffle(v, static_cast<u32>(from) & 31), v);
         if (side() & s) v = both;
       }
-      bool open = true;
-#pragma unroll
-      for (int b = 0; b < kBits; ++b) {
-        if (step >> b & 1) {
-          v = S::combine(left[b], v);
-        } else if (open) {
-          left[b] = of_last_side(v);
-          open = false;
-        }
-      }
+      add_child<S, kBits>(
+          step, v, [&](int b) { return left[b]; }, [&](int b, const E& kept) { left[b] = of_last_side(kept); });
       return v;
     }
   };

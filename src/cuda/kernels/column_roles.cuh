@@ -190,6 +190,14 @@ struct ColumnRoles : Sides<Lanes> {
     }
   }
 
+  // What one warp of a team does then, where other blocks want whole segments' totals.
+  CUMULUS_DEVICE void publish_totals(u64* totals, u32 tag, const Place& place, const Tile& t, u8* slot) const {
+    if (t.lane_rows != kSegment || !t.active) return;
+    u64* to = word(totals, place.node, place.strip, static_cast<int>(place.part), static_cast<int>(lane_index()) * kColumns);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) Letter::publish(to + c * Letter::kWords, tag, segment_total(slot, c));
+  }
+
   // ---- boxes: starters, then storers ----
 
   // One warp: ends_of(c, start, end) says what R is for column c.

@@ -79,7 +79,8 @@ struct ColumnStripsKernel
       const Tile t(*this, place);
       if (t.segment == 0) {
 #pragma unroll
-        for (int c = 0; c < kColumns; ++c) walkers[c].begin(carry_at(c * 32, kColumns * 32), start_at(place.strip, c, t.active));
+        for (int c = 0; c < kColumns; ++c)
+          walkers[c].begin(carry_in(this->behind_ring(), c * 32, kColumns * 32), start_at(place.strip, c, t.active));
       }
       barrier_wait(&control.reduced[at.slot], at.round);
       Element total[kColumns];
@@ -94,7 +95,6 @@ struct ColumnStripsKernel
     }
   }
   // Levels 3 and up of the lane's column among others: `first` and `of` count lanes.
-  CUMULUS_DEVICE Carry<S> carry_at(int first, int of) const { return carry_in(this->behind_ring(), first, of); }
   CUMULUS_DEVICE Carry<S> carry_in(u8* memory, int first, int of) const {
     return {reinterpret_cast<Wide*>(memory) + first + static_cast<int>(lane_index()), static_cast<u32>(of), a.levels,
             (a.flags & kHasInitial) != 0};
@@ -205,10 +205,7 @@ struct ColumnStripsKernel
 
   CUMULUS_DEVICE void reduce(int warp, bool shared) {
     Roles::reduce(warp, [&](const Place& place, const Tile& t, u8* slot) {
-      if (!shared || t.lane_rows != kSegment || !t.active) return;
-      u64* to = word(totals, place.node, place.strip, static_cast<int>(place.part), static_cast<int>(lane_index()) * kColumns);
-#pragma unroll
-      for (int c = 0; c < kColumns; ++c) Letter::publish(to + c * Letter::kWords, nodes.tag, this->segment_total(slot, c));
+      if (shared) this->publish_totals(totals, nodes.tag, place, t, slot);
     });
   }
 

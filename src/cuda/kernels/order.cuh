@@ -46,6 +46,23 @@ CUMULUS_DEVICE void scan_lanes(E (&v)[kCount]) {
   }
 }
 
+// One more child of a node that has `d`, of 2^kBits at most: v becomes the prefix up to it, from what left(b) gives of the children before;
+// keep(b, v) is what later ones have on their left. True if the node is complete.
+template <class S, int kBits = 5, class E, class Left, class Keep>
+CUMULUS_DEVICE bool add_child(u32 d, E& v, const Left& left, const Keep& keep) {
+  bool open = true;
+#pragma unroll
+  for (int b = 0; b < kBits; ++b) {
+    if (d >> b & 1) {
+      v = S::combine(left(b), v);
+    } else if (open) {
+      keep(b, v);
+      open = false;
+    }
+  }
+  return open;
+}
+
 // A node's five left totals. The thread that walks its 32 children hands in child d's total and receives the prefix of d + 1 children:
 // after the last one, the node's total. `first`: children come as balanced totals of 2^first.
 template <class S, class E>
@@ -53,16 +70,8 @@ struct Counter {
   E left[5];
 
   CUMULUS_DEVICE E advance(u32 d, E v) {
-    bool open = true;
-#pragma unroll
-    for (int b = 0; b < 5; ++b) {
-      if (d >> b & 1) {
-        v = S::combine(left[b], v);
-      } else if (open) {
-        left[b] = v;
-        open = false;
-      }
-    }
+    add_child<S>(
+        d, v, [&](int b) { return left[b]; }, [&](int b, const E& kept) { left[b] = kept; });
     return v;
   }
 };
@@ -101,17 +110,9 @@ struct Carry {
 #pragma unroll
     for (int b = 0; b < 5; ++b)
       if (d >> b & 1) left[b] = load_shared(left_slot(0, b));
-    bool open = true;
-#pragma unroll
-    for (int b = 0; b < 5; ++b) {
-      if (d >> b & 1) {
-        v = S::combine(left[b], v);
-      } else if (open) {
-        store_shared(left_slot(0, b), v);
-        open = false;
-      }
-    }
-    return open ? advance_from<true>(1, children, 0, v) : combine_start<S>(has(0, children), value, v);
+    const bool complete = add_child<S>(
+        d, v, [&](int b) { return left[b]; }, [&](int b, const Wide& kept) { store_shared(left_slot(0, b), kept); });
+    return complete ? advance_from<true>(1, children, 0, v) : combine_start<S>(has(0, children), value, v);
   }
 
   // R after `children` and then j < 2^first more, whose prefix among themselves is v (unused if j is 0).

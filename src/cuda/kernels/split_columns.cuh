@@ -261,12 +261,7 @@ struct SplitColumnsKernel : ColumnRoles<S, Lanes, kSlots, kFlight, kLoaders, kRe
         loader, [&](u32) { return take_tile(a, tickets); }, [&](i64 ticket, Place& place) { place = place_of<kSteps>(ticket, length); });
   }
   CUMULUS_DEVICE void reduce(int warp) {
-    Roles::reduce(warp, [&](const Place& place, const Tile& t, u8* slot) {
-      if (t.lane_rows != kSegment || !t.active) return;
-      u64* to = word(totals, place.node, place.strip, static_cast<int>(place.part), static_cast<int>(lane_index()) * kColumns);
-#pragma unroll
-      for (int c = 0; c < kColumns; ++c) Letter::publish(to + c * Letter::kWords, nodes.tag, this->segment_total(slot, c));
-    });
+    Roles::reduce(warp, [&](const Place& place, const Tile& t, u8* slot) { this->publish_totals(totals, nodes.tag, place, t, slot); });
   }
 };
 
