@@ -18,6 +18,8 @@ constexpr int kShortThreads = 256;
 // Registers that hold a tile: half of a thread's, more would spill (measured by tests/cuda/compile_test).
 constexpr int kTileRegisters = 144;
 
+constexpr int kMostWarps = 32;  // of a block
+
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 int power_above(std::int64_t v) { return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(v, 1)))); }
 bool unit(std::int64_t stride) { return stride == 1 || stride == -1; }
@@ -174,6 +176,12 @@ bool has_tail(const Problem& p, const Plan& plan, std::int64_t needed) {
   return needed > tile && tile % 32 == 0 && (needed - 1) % tile == 0 && (!large || (needed - 1 == tile && plan.warps <= 8));
 }
 
+// Rows that begin anywhere, whose shifting takes no more registers than are left to sixteen warps.
+bool is_odd_and_plain(const Problem& p, const Plan& plan) {
+  return plan.step != 0 && !plan.aligned && bytes(p.in_dtype) == 4 && p.in_dtype == p.out_dtype && inputs(p.op) == 1 && !p.masked() &&
+         !plan.total;
+}
+
 // A block's tile for rows of `needed` segments.
 void choose_tile(const Problem& p, const Tuning& tuning, std::int64_t needed, Plan& plan) {
   const int most = plan.step == 0 ? std::min(8, most_segments(p, false)) : most_segments(p, plan.aligned);
@@ -185,6 +193,7 @@ void choose_tile(const Problem& p, const Tuning& tuning, std::int64_t needed, Pl
   else if (narrow && most == 32) plan.warps = 4;
   else if (element_bytes(p) == 8 && plan.aligned && p.in_dtype == p.out_dtype && !p.masked()) plan.warps = 2, plan.segments = 16;
   else if (needed <= 128) plan.segments = std::min(16, most);
+  else if (needed <= 256 && is_odd_and_plain(p, plan)) plan.warps = 2 * static_cast<int>(divide_up(needed, 32)), plan.segments = 16;
   else if (p.masked() && plan.aligned && most == 16) plan.warps = 4;  // of 294 tunings on an H200 the fastest, by 1.5 %
   else if (needed <= 192 && most == 32) plan.warps = 2 * static_cast<int>(divide_up(needed, 32)), plan.segments = 16;
   else if (needed <= 256 && most == 32) plan.warps = static_cast<int>(divide_up(needed, 32));
@@ -205,7 +214,7 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   plan.tail = has_tail(p, plan, needed);
   if (!plan.tail) choose_tile(p, tuning, needed, plan);
   else if (plan.warps == 16 && tuning.warps == 0 && tuning.segments == 0)
-    plan.warps = 8;  // prefixes of 8192: twice the blocks, 0.90 to 0.93 of a copy
+    plan.warps = 8;  // prefixes of 8192: twice the blocks, 0.90 to 0.93 of a copy; of 32768, in two steps: 0.90 to 0.94
   const int tile = plan.warps * plan.segments;
   plan.walks = needed - plan.tail > tile;
   plan.levels = levels_for(p.n_out + tile * kSegment);
@@ -217,7 +226,8 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   plan.reason = plan.walks ? "a block walks a row, a tile of it in registers" : "a block holds a row in registers";
 }
 
-constexpr int kMostWarps = 32;  // of a block
+// A row is one block's, if there are so many for each block, and they have fewer chunks: longer ones leave blocks idle at the end.
+constexpr int kOwnRows = 8, kOwnChunks = 32;
 
 // The ring of tiles; false if not even one tile fits.
 bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
@@ -231,21 +241,25 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   const auto [reducers, storers, team, scanners] = element > 16  ? std::array{1, 1, 2, 4}
                                                    : element > 8 ? std::array{1, 2, 2, 4}
                                                    : element > 4 ? std::array{1, 2, 4, in < 8 ? 8 : 4}
-                                                   : in <= 2     ? std::array{2, 4, 2, 14}
-                                                                 : std::array{4, 6, 1, 8};
+                                                   : in <= 2     ? std::array{3, 6, 2, 15}
+                                                                 : std::array{4, 6, 1, 7};
   plan.team = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(tuning.team > 0 ? tuning.team : team, 1, 8))));
-  plan.reducers = tuning.reducers > 0 ? tuning.reducers
-                  : plan.chunks == 1  ? reducers
-                                      : reducers * plan.team;  // teams have tiles of one chunk
+  const std::int64_t blocks = tuning.blocks > 0 ? tuning.blocks : device.sms;
+  const bool own = tuning.scanners == 0 && p.n < kOwnChunks * kChunk && p.rows >= (tuning.blocks > 0 ? 2 : kOwnRows) * blocks;
+  plan.reducers = tuning.reducers > 0                ? tuning.reducers
+                  : plan.chunks == 1 || element <= 4 ? reducers
+                                                     : reducers * (own ? 2 : plan.team);  // teams have tiles of one chunk
   plan.storers = tuning.storers > 0 ? tuning.storers : storers;
-  plan.scanners = tuning.scanners > 0 ? tuning.scanners : scanners;
+  // Rows that are a block's own need none.
+  plan.scanners = own ? 0 : std::min(tuning.scanners > 0 ? tuning.scanners : scanners, kMostWarps);
   plan.levels = levels_for(p.n_out + kChunk);
   const auto stage = [&](int element) { return divide_up(plan.chunks * kChunk * element + 16, 128) * 128; };
   const std::int64_t slot =
       stage(in) * inputs(p.op) + (p.masked() ? stage(static_cast<int>(bytes(p.mask_dtype))) : 0) + plan.chunks * 32 * element_bytes(p);
-  // Control (kernels/split_rows.cuh): barriers and tile numbers by slot, flags, 64 + 8 wide values.
+  // Control (kernels/split_rows.cuh): barriers and places by slot, flags, 64 + 8 wide values or R at chunks' ends.
   const auto control = [&](int slots) {
-    return divide_up(40 * slots + 4 * (6 + plan.scanners + 64 + 8 + 1) + 32 + 72 * wide_bytes(p), 128) * 128;
+    const std::int64_t values = own ? slots * (plan.chunks + 1) * element : 72 * wide_bytes(p);
+    return divide_up(56 * slots + 4 * (plan.scanners + 64 + 8) + 112 + values, 128) * 128;
   };
   const std::int64_t carry = plan.levels * 6 * wide_bytes(p);
   const int most = tuning.slots > 0 ? tuning.slots : 24;
@@ -253,22 +267,27 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
   if (plan.slots == 0) return false;
   plan.layout = Layout::split_rows;
-  // 42 to 56 KiB on the way are best on an H200. A warp waiting for a tile must not lag a whole round of the ring behind the loader.
+  // 42 to 56 KiB on the way are best for one row on an H200, a tile more for several; of large tiles of rows that are a block's own, three.
+  // A warp waiting for a tile must not lag a whole round of the ring behind the loader.
+  const std::int64_t on_the_way = own && in >= 8 ? 84 << 10 : own || p.rows == 1 ? 50 << 10 : 66 << 10;
   plan.flight =
-      std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(((50 << 10) + slot / 2) / slot), 1, std::max(plan.slots - 2, 1));
+      std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((on_the_way + slot / 2) / slot), 1, std::max(plan.slots - 2, 1));
   plan.reducers = std::min({plan.reducers, std::max(plan.slots - plan.flight, 1), kMostWarps / 4});
   plan.storers = std::min({plan.storers, std::max(plan.slots - plan.flight, 1), kMostWarps / 2});
   const auto others = [&] { return 1 + plan.reducers * (plan.chunks == 1 ? plan.team : 1) + plan.storers * plan.team; };
-  while (others() >= kMostWarps) plan.team /= 2;
-  plan.scanners = std::min(plan.scanners, kMostWarps - others());
-  plan.warps = others() + plan.scanners;
+  while (others() > kMostWarps - 4) plan.team /= 2;
+  // Narrow elements: a block that does nothing else scans with warps of any role, and few are scanners only.
+  const bool alone = in <= 2 && element <= 4 && plan.scanners >= 4;
+  if (!alone) plan.scanners = std::min(plan.scanners, kMostWarps - others());
+  plan.warps = others() + (own ? 1 : alone ? std::max(plan.scanners - others(), 4) : plan.scanners);
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
   const std::int64_t tiles = p.rows * divide_up(p.n_out, plan.chunks * kChunk), chunks = p.n / kChunk;
-  plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(tuning.blocks > 0 ? tuning.blocks : device.sms, tiles));
+  plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(blocks, own ? p.rows : tiles));
   plan.blocks_per_sm = 1;
-  plan.workspace_words = kWorkspaceHeader + p.rows * (2 * chunks + 1) * divide_up(element_bytes(p), 4);
+  plan.workspace_words = kWorkspaceHeader + (own ? 0 : p.rows * (2 * chunks + 1) * divide_up(element_bytes(p), 4));
   plan.copies = plan.step == 0 ? Copies::plain : device.capability >= 90 ? Copies::bulk : Copies::async;
-  plan.reason = "long rows: tiles by ticket through a ring in shared memory, node totals from block to block";
+  plan.reason = own ? "long rows: a block walks a row, tile after tile through a ring in shared memory"
+                    : "long rows: tiles by ticket through a ring in shared memory, node totals from block to block";
   return true;
 }
 
@@ -365,8 +384,9 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
   const std::int64_t in = bytes(p.in_dtype), out = bytes(p.out_dtype), mask = p.masked() ? bytes(p.mask_dtype) : 0,
                      widest = std::max(in, std::max(out, std::int64_t{element_bytes(p)} / 2));
   const std::int64_t columns = p.dim[plan.lane_dim].size, outer = p.rows / columns;
-  plan.columns = static_cast<int>(std::clamp<std::int64_t>(8 / widest, 1, 4));
-  int warps = kColumnWarps;
+  // Of two bytes there are twice as many to walk, and a warp for every scheduler is not enough to hide what one waits for.
+  plan.columns = widest <= 2 ? 1 : static_cast<int>(std::clamp<std::int64_t>(8 / widest, 1, 4));
+  int warps = widest <= 2 ? 2 * kColumnWarps : kColumnWarps;
   const auto jobs = [&] { return outer * divide_up(columns, plan.columns * warps * 32); };
   while (2 * jobs() <= device.sms && plan.columns > 1) plan.columns /= 2;
   while (2 * jobs() <= device.sms && warps > 2) warps /= 2;
@@ -380,7 +400,8 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
   plan.slots = static_cast<int>(
       std::min<std::int64_t>(tuning.slots > 0 ? tuning.slots : std::clamp<std::int64_t>((128 << 10) / slot, 2, 16), room / slot));
   if (plan.slots < 2) return false;
-  plan.flight = std::clamp(tuning.flight > 0 ? tuning.flight : std::max(static_cast<int>((60 << 10) / slot), 2), 1, plan.slots);
+  plan.flight =
+      std::clamp(tuning.flight > 0 ? tuning.flight : std::max(static_cast<int>(((50 << 10) + slot / 2) / slot), 2), 1, plan.slots);
   plan.layout = Layout::column_ring;
   plan.copies = column_copies(device, tuning, large_pieces(width, in, mask), fits_tensor_map(p, plan.lane_dim, width), Copies::async);
   plan.backward = plan.copies == Copies::tensor && p.axis.in < 0;
@@ -451,13 +472,14 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
                      slot = data + (kColumnTeam + 2) * 32 * plan.columns * element;
   const std::int64_t carry = divide_up((plan.levels * 6 + 1) * wide_bytes(p) * plan.columns * 32 + 4 * plan.columns, 16) * 16;
   const auto control = [&](int slots) { return divide_up(120 * slots + 40, 128) * 128; };
-  const int most = tuning.slots > 0 ? tuning.slots : 12;
+  const int most = tuning.slots > 0 ? tuning.slots : 13;
   plan.slots = 0;
   while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
   if (plan.slots == 0) return false;
   plan.layout = Layout::split_columns;
   plan.flight =
-      std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(((64 << 10) + data / 2) / data), 1, std::max(plan.slots - 2, 1));
+      std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>(((narrow && strips == 1 ? 48 << 10 : 64 << 10) + data / 2) / data), 1,
+                 std::max(plan.slots - 2, 1));
   const int at_most = std::max(plan.slots - plan.flight, 1);
   const bool whole = columns == width && p.axis.in == width && inputs(p.op) == 1 && !p.masked();  // a tile is one piece
   plan.copies = column_copies(device, tuning, narrow || whole || large_pieces(width, in, mask),
@@ -491,6 +513,16 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   return true;
 }
 
+// Is a ring faster than walking rows, where there are rows for all blocks? It needs much shared memory and bulk copies. As measured on an
+// H200: docs/decisions.md.
+bool is_ring_faster(const Problem& p, const DeviceInfo& device, const Plan& plan) {
+  if (device.capability < 90 || !plan.aligned || inputs(p.op) == 2 || p.masked()) return false;
+  const std::int64_t capacity = row_capacity(p, true), kRowsOfWarps = 257 * kSegment;  // what eight warps hold
+  if (element_bytes(p) == 8) return p.rows >= 2 * kOwnRows * device.sms && p.n_out > capacity;
+  if (p.in_dtype != DType::f32 || p.out_dtype != DType::f32 || p.rows < kOwnRows * device.sms) return false;
+  return (p.n_out > kRowsOfWarps && p.n_out < 512 * kSegment) || p.n_out >= kOwnChunks * kChunk;  // not whole steps, or long
+}
+
 Layout choose(const Problem& p, const DeviceInfo& device, const Plan& plan) {
   if (plan.lane_dim >= 0 || p.n == 0) {
     if (plan.lane_dim >= 0 && is_narrow(p, plan.lane_dim) && p.n * p.dim[plan.lane_dim].size >= kChunk) return Layout::split_columns;
@@ -502,6 +534,7 @@ Layout choose(const Problem& p, const DeviceInfo& device, const Plan& plan) {
   const std::int64_t chunks = divide_up(p.n, kChunk), capacity = row_capacity(p, plan.aligned);
   if (chunks > 1 && p.rows < device.sms / 2 && p.rows * chunks >= kSpreadLeast && p.rows * chunks * element_bytes(p) <= kSpreadMost * 4)
     return Layout::spread_rows;
+  if (is_ring_faster(p, device, plan)) return Layout::split_rows;
   if (p.n_out <= capacity) return Layout::rows;
   // Eight bytes: several blocks of an SM walk, while there are rows for them.
   if (element_bytes(p) == 8 && plan.aligned && p.rows >= 16 * device.sms) return Layout::rows;

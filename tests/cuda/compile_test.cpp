@@ -37,7 +37,8 @@ struct Shape {
 constexpr Shape kShapes[] = {{"short rows", 1 << 20, 16, false},       {"rows of 128", 1 << 20, 128, false},
                              {"rows of 1000", 1 << 20, 1000, false},   {"rows of 4096", 1 << 18, 4096, false},
                              {"rows of 8192", 1 << 17, 8192, false},   {"rows of 16384", 1 << 16, 16384, false},
-                             {"rows of 32768", 1 << 15, 32768, false}, {"1-D", 1, 1 << 30, false},
+                             {"rows of 32768", 1 << 15, 32768, false}, {"rows of 40960", 1 << 15, 40960, false},
+                             {"rows of 32767", 1 << 15, 32767, false}, {"1-D", 1, 1 << 30, false},
                              {"columns", 1 << 15, 1 << 15, true},      {"narrow columns", 64, 1 << 24, true},
                              {"4 long columns", 4, 1 << 28, true},     {"20 long columns", 20, 1 << 24, true},
                              {"8192 columns", 8192, 1 << 17, true},    {"1-D of 2^20", 1, 1 << 20, false}};
@@ -155,12 +156,12 @@ TEST(Compile, EveryKernelFitsItsRegisters) {
   }
 }
 
-// The kernels that the figures of docs/performance.md are made with.
+// The kernels that the figures of docs/performance.md are made with. Before Hopper rows of 40960 are walked, and spill 28 bytes.
 TEST(Compile, F32SumsFit) {
   if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";
   for (const Shape& shape : kShapes)
     for (const DeviceInfo& device : devices())
-      if (device.capability == 80 || device.capability == 90 || full())
+      if ((device.capability == 80 || device.capability == 90 || full()) && (shape.n != 40960 || device.capability >= 90))
         check({Op::sum, DType::f32, DType::f32, DType::none, shape, false}, device);
 }
 

@@ -91,7 +91,12 @@ std::vector<Tuning> tunings(Layout layout) {
     async.scanners = 3;
     Tuning alone = bulk;
     alone.team = 1;
-    return {bulk, async, alone};
+    std::vector<Tuning> all = {bulk, async, alone};
+    for (Tuning own : {bulk, async, alone}) {  // where there are two rows and more
+      own.scanners = 0, own.blocks = 1;
+      all.push_back(own);
+    }
+    return all;
   }
   if (layout == Layout::column_ring) {
     Tuning bulk = t, async = t;

@@ -49,24 +49,30 @@ void add_layouts(const std::vector<int>& types) {
         [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 4, 2, 2, kMaxDims>::run(a); });
     put(Layout::split_rows, {2, 3, 1, 2, 1, 2, 3, 1},
         [](const HostArgs& a) { SplitRowsKernel<S, 2, 3, 1, 2, 1, 2, 3, 1, kMaxDims>::run(a); });
+    put(Layout::split_rows, {1, 4, 2, 1, 2, 4, 0, 2},
+        [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 4, 0, 2, kMaxDims>::run(a); });
+    put(Layout::split_rows, {2, 3, 1, 2, 1, 2, 0, 1},
+        [](const HostArgs& a) { SplitRowsKernel<S, 2, 3, 1, 2, 1, 2, 0, 1, kMaxDims>::run(a); });
   } else {
     put(Layout::split_rows, {1, 4, 2, 1, 2, 1, 2, 0},
         [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 1, 2, 0, kMaxDims>::run(a); });
+    put(Layout::split_rows, {1, 4, 2, 1, 2, 1, 0, 0},
+        [](const HostArgs& a) { SplitRowsKernel<S, 1, 4, 2, 1, 2, 1, 0, 0, kMaxDims>::run(a); });
     put(Layout::columns, {}, [](const HostArgs& a) { ColumnsKernel<S, kMaxDims>::run(a, block_threads()); });
     if constexpr (!S::kHalves) {
-      constexpr int widest = S::In::kBytes > S::Out::kBytes ? S::In::kBytes : S::Out::kBytes, element = sizeof(typename S::Element) / 2,
-                    each = 8 / (widest > element ? widest : element),
+      constexpr int data = S::In::kBytes > S::Out::kBytes ? S::In::kBytes : S::Out::kBytes, element = sizeof(typename S::Element) / 2,
+                    widest = data > element ? data : element, each = 8 / widest,
                     columns = each < 1   ? 1
                               : each > 4 ? 4
-                                         : each;
-      put(Layout::column_ring, {columns, 5, 3, 2, 2},
-          [](const HostArgs& a) { ColumnRingKernel<S, columns, 4, 3, 2, 2, kMaxDims>::run(a); });
+                                         : each,
+                    walked = widest <= 2 ? 1 : columns;  // by a thread of column_ring
+      put(Layout::column_ring, {walked, 5, 3, 2, 2}, [](const HostArgs& a) { ColumnRingKernel<S, walked, 4, 3, 2, 2, kMaxDims>::run(a); });
       put(Layout::column_ring, {1, 3, 2, 1, 1}, [](const HostArgs& a) { ColumnRingKernel<S, 1, 2, 2, 1, 1, kMaxDims>::run(a); });
       if constexpr (S::kMask == kNoMask && !S::kTwoInputs) {  // copies: tensor, and backward
-        put(Layout::column_ring, {columns, 5, 3, 2, 3},
-            [](const HostArgs& a, const TensorMap* map) { ColumnRingKernel<S, columns, 4, 3, 2, 3, kMaxDims>::run(a, map); });
-        put(Layout::column_ring, {columns, 5, 3, 2, 4},
-            [](const HostArgs& a, const TensorMap* map) { ColumnRingKernel<S, columns, 4, 3, 2, 3, kMaxDims, true>::run(a, map); });
+        put(Layout::column_ring, {walked, 5, 3, 2, 3},
+            [](const HostArgs& a, const TensorMap* map) { ColumnRingKernel<S, walked, 4, 3, 2, 3, kMaxDims>::run(a, map); });
+        put(Layout::column_ring, {walked, 5, 3, 2, 4},
+            [](const HostArgs& a, const TensorMap* map) { ColumnRingKernel<S, walked, 4, 3, 2, 3, kMaxDims, true>::run(a, map); });
       }
       // columns, narrow, side, slots, flight, loaders, reducers, starters, storers, scanners, copies
       constexpr bool large = sizeof(typename S::Element) > 8;

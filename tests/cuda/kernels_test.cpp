@@ -250,7 +250,7 @@ TEST(SplitRows, go_through_all_levels_with_one_resident_block) {
   c.shape = {2, 32 * 131072 + 4096 * 33 + 5}, c.axis = 1;
   c.total = Total::own;
   for (const Tuning& tuning : emulated::tunings(Layout::split_rows)) {
-    if (tuning.team == 1) continue;  // compiled for strided rows only
+    if (tuning.team == 1 || tuning.scanners == 0) continue;  // compiled for strided rows, or for rows of a block's own
     expect_right(c, tuning, {1}, random);
     if (!full()) break;
   }
@@ -263,8 +263,24 @@ TEST(SplitRows, the_scanning_block_may_have_no_tiles) {
   c.in = c.out = DType::f16;
   c.shape = {2, 40 * 4096 + 77}, c.axis = 1;
   for (const Tuning& tuning : emulated::tunings(Layout::split_rows)) {
-    if (tuning.team == 1) continue;  // compiled for strided rows only
+    if (tuning.team == 1 || tuning.scanners == 0) continue;  // compiled for strided rows, or for rows of a block's own
     expect_right(c, tuning, {1, 2, 8}, random);
+  }
+}
+
+// Rows that are one block's each: more of them than blocks, and blocks that come late.
+TEST(SplitRows, rows_may_be_a_blocks_own) {
+  Random random(seed());
+  for (Tuning tuning : emulated::tunings(Layout::split_rows)) {
+    if (tuning.team == 1 || tuning.scanners > 0) continue;
+    tuning.blocks = 3;
+    for (std::int64_t length : {12288, 4095, 5 * 4096 + 77}) {
+      Case c;
+      c.shape = {7, length}, c.axis = 1;
+      c.first = First::kept, c.total = Total::own;
+      EXPECT_EQ(make_plan(Built(c).problem(), device(0), tuning).scanners, 0);
+      expect_right(c, tuning, {1, 2, 3}, random);
+    }
   }
 }
 

@@ -57,6 +57,20 @@ TEST(CudaPlan, EachShapeGetsItsLayout) {
   EXPECT_EQ(layout({0, 5}, 1), Layout::none);
 }
 
+TEST(CudaPlan, ManyRowsThatRegistersDoNotHoldGoThroughRings) {
+  const auto plan = [](Sizes shape, DType t, const DeviceInfo& device) { return make_plan(problem(std::move(shape), 1, t), device); };
+  for (const auto& [shape, t] :
+       {std::pair{Sizes{16384, 32768}, DType::f64}, {Sizes{16384, 32768}, DType::i64}, {Sizes{26214, 40960}, DType::f32}}) {
+    const Plan own = plan(shape, t, h200());
+    EXPECT_EQ(own.layout, Layout::split_rows);
+    EXPECT_EQ(own.scanners, 0) << "a row is one block's";
+    EXPECT_EQ(own.workspace_words, cumulus::cuda::kWorkspaceHeader);
+    EXPECT_EQ(plan(shape, t, rtx4090()).layout, Layout::rows) << "too little shared memory";
+  }
+  EXPECT_GT(plan({4096, 1 << 18}, DType::f32, h200()).scanners, 0) << "long rows are cut";
+  EXPECT_EQ(plan({16384, 65536}, DType::f32, h200()).layout, Layout::rows) << "two whole steps";
+}
+
 TEST(CudaPlan, NoElementsStillShowInitialValues) {
   const Plan plan = make_plan(problem({7, 0}, 1, DType::f32, DType::f32, Kind::prefixes), h200());
   EXPECT_EQ(plan.layout, Layout::columns);
@@ -287,7 +301,7 @@ void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tunin
     EXPECT_TRUE(plan.reducers == 1 || plan.reducers + plan.flight <= plan.slots);
     EXPECT_TRUE(plan.storers == 1 || plan.storers + plan.flight <= plan.slots);
     EXPECT_LE(plan.loaders, plan.slots);
-    const bool exchanges = plan.layout == Layout::split_rows || plan.narrow > 0 || plan.scanners > 0;
+    const bool exchanges = plan.layout == Layout::split_rows || plan.scanners > 0;
     EXPECT_EQ(plan.workspace_words > 0, exchanges);
     if (plan.layout == Layout::split_columns && plan.narrow == 0 && exchanges) {
       EXPECT_LT(plan.scanners, static_cast<int>(plan.grid)) << "a block that takes tiles";

@@ -95,6 +95,7 @@ std::vector<Row> rows() {
       {"rows 4096", {262144, 4096}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
       {"rows 65536", {16384, 65536}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
       {"rows 131072", {8192, 131072}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
+      {"rows 2^18", {4096, 1 << 18}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
       {"rows 2^20", {1024, 1 << 20}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
       {"columns inclusive", square, 0, f32, f32, inclusive, false, 0, {}, 0.93},
       {"columns reverse", square, 0, f32, f32, inclusive, true, 0, {}, 0.93},

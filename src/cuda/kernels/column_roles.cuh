@@ -127,6 +127,8 @@ struct ColumnRoles : Sides<Lanes> {
       lane_rows = clamp(rows - side() * kSegment, kSegment), lane_rows_out = clamp(rows_out - side() * kSegment, kSegment);
       active = side() < kSide && (kSide > 1 || k.strips.first_column(p.strip) + first_lane() * kColumns < k.strips.columns);
     }
+    // All lanes have columns, and all their rows are there.
+    CUMULUS_DEVICE bool is_whole() const { return uniform_all(active && lane_rows == kSegment && lane_rows_out == kSegment); }
     static CUMULUS_DEVICE int clamp(i64 left, int most) { return left > most ? most : left > 0 ? static_cast<int>(left) : 0; }
   };
 
@@ -169,18 +171,8 @@ struct ColumnRoles : Sides<Lanes> {
       const Place place = load_shared(&control.place[slot]);
       if (uniform(place.part < 0)) return;
       const Tile t(*this, place);
-      const Lanes own(slot_at(slot), Row<S, Strided<S>>(a, place.offsets), t.first, t.lane_rows, t.active);
-      Counter<S, Element> quads[kColumns] = {};
-      Element total[kColumns];
-#pragma unroll
-      for (int j = 0; j < kQuads; ++j) {
-        Element v[kColumns][4];
-        own.read_quad((quarter * kQuads + j) * 4, v);
-#pragma unroll
-        for (int c = 0; c < kColumns; ++c) total[c] = quads[c].advance(static_cast<u32>(j), v[c][3]);
-      }
-#pragma unroll
-      for (int c = 0; c < kColumns; ++c) store_shared(left(slot_at(slot), quarter, c), total[c]);
+      if (t.is_whole()) reduce_quarter<true>(place, t, slot, quarter);
+      else reduce_quarter<false>(place, t, slot, quarter);
       sync_warp();
       if (lane_index() == 0) barrier_arrive(&control.reduced[slot]);
       if (quarter > 0) continue;
@@ -188,6 +180,22 @@ struct ColumnRoles : Sides<Lanes> {
       publish(place, t, slot_at(slot));
       give_back(slot);
     }
+  }
+
+  template <bool kWhole>
+  CUMULUS_DEVICE void reduce_quarter(const Place& place, const Tile& t, int slot, int quarter) const {
+    const Lanes own(slot_at(slot), Row<S, Strided<S>>(a, place.offsets), t.first, t.lane_rows, t.active);
+    Counter<S, Element> quads[kColumns] = {};
+    Element total[kColumns];
+#pragma unroll
+    for (int j = 0; j < kQuads; ++j) {
+      Element v[kColumns][4];
+      own.template read_quad<kWhole>((quarter * kQuads + j) * 4, v);
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) total[c] = quads[c].advance(static_cast<u32>(j), v[c][3]);
+    }
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) store_shared(left(slot_at(slot), quarter, c), total[c]);
   }
 
   // What one warp of a team does then, where other blocks want whole segments' totals.
@@ -226,13 +234,15 @@ struct ColumnRoles : Sides<Lanes> {
       const Tile t(*this, place);
       barrier_wait(&control.reduced[slot], at.round);
       const Row<S, Strided<S>> row(a, place.offsets);
-      if (Lanes::passes_through_slot(row, t.first, t.rows, t.rows_out)) store_quarter<true>(place, row, t, slot, box, warp % kTeam);
-      else store_quarter<false>(place, row, t, slot, box, warp % kTeam);
+      const bool through = Lanes::passes_through_slot(row, t.first, t.rows, t.rows_out), whole = t.is_whole();
+      if (through && whole) store_quarter<true, true>(place, row, t, slot, box, warp % kTeam);
+      else if (through) store_quarter<true, false>(place, row, t, slot, box, warp % kTeam);
+      else store_quarter<false, false>(place, row, t, slot, box, warp % kTeam);
     }
   }
 
   // kThrough: results leave through the slot.
-  template <bool kThrough>
+  template <bool kThrough, bool kWhole>
   CUMULUS_DEVICE void store_quarter(const Place& place, const Row<S, Strided<S>>& row, const Tile& t, int slot,
                                     const RingPlace<kBoxes>& box, int quarter) const {
     constexpr int kShare = kQuads * 4, kHeld = kHolds ? kQuads : 1;  // rows; quads in registers
@@ -246,7 +256,7 @@ struct ColumnRoles : Sides<Lanes> {
     for (int c = 0; c < kColumns; ++c) count_quarters(slot_at(slot), quarter, c, quads[c]);
     if constexpr (kHolds) {
 #pragma unroll
-      for (int j = 0; j < kQuads; ++j) own.read_quad((quarter * kQuads + j) * 4, held[j]);
+      for (int j = 0; j < kQuads; ++j) own.template read_quad<kWhole>((quarter * kQuads + j) * 4, held[j]);
       give_back(slot);
     }
     barrier_wait(&control.started[box.slot], box.round);
@@ -264,10 +274,10 @@ struct ColumnRoles : Sides<Lanes> {
     for (int j = 0; j < kQuads; ++j) {
       const u32 d = static_cast<u32>(quarter * kQuads + j);
       const int x = static_cast<int>(d) * 4;
-      if (x >= t.rows_out) break;
+      if (!kWhole && x >= t.rows_out) break;
       Element(&v)[kColumns][4] = held[kHolds ? j : 0];
       typename S::OutBits q[kColumns][4];
-      if constexpr (!kHolds) own.read_quad(x, v);
+      if constexpr (!kHolds) own.template read_quad<kWhole>(x, v);
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
         const bool has = has_segment || d > 0;
@@ -284,7 +294,7 @@ struct ColumnRoles : Sides<Lanes> {
           store_total_of_quad<S>(a, o, t.segment * kSegment + x, r);
         }
       }
-      own.template store_quad<kThrough>(x, t.lane_rows_out - x, q);
+      own.template store_quad<kThrough, kWhole>(x, t.lane_rows_out - x, q);
     }
     if constexpr (kThrough) own.end_store(quarter * kShare);
     if constexpr (!kHolds) give_back(slot);

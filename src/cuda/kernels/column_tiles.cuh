@@ -43,17 +43,19 @@ struct WideTile {
   // `rows`: of the lane's segment.
   CUMULUS_DEVICE WideTile(u8* at, const Row<S, Strided<S>>&, i64, int lane_rows, bool has_columns)
       : slot(at), rows(lane_rows), active(has_columns) {}
+  // kWhole: nothing that is read or written is outside the tensors.
+  template <bool kWhole>
   CUMULUS_DEVICE void read_quad(int x, typename S::Element (&v)[kColumns][4]) const {
-    Pieces::read_quad(slot, lane_index(), x, rows, active, v);
+    Pieces::template read_quad<kWhole>(slot, lane_index(), x, rows, active, v);
   }
   static CUMULUS_DEVICE bool passes_through_slot(const Row<S, Strided<S>>&, i64, int, int) { return false; }
   CUMULUS_DEVICE void begin_store(const Row<S, Strided<S>>& row, i64 first, int x) {  // `row` begins at the strip's first column
     out = row.out.place(first + x) + static_cast<int>(lane_index()) * kColumns * S::Out::kBytes;
     out_step = row.out.step;
   }
-  template <bool kThrough>
+  template <bool kThrough, bool kWhole>
   CUMULUS_DEVICE void store_quad(int, int left, const typename S::OutBits (&q)[kColumns][4]) {
-    Pieces::store_quad(out, out_step, left, active, q);
+    Pieces::template store_quad<kWhole>(out, out_step, left, active, q);
   }
   CUMULUS_DEVICE void end_store(int) const {}
 };
@@ -167,12 +169,13 @@ struct NarrowTile {
   static CUMULUS_DEVICE int side() { return static_cast<int>(lane_index()) / kWidth; }
   static CUMULUS_DEVICE int column() { return static_cast<int>(lane_index()) % kWidth; }
 
+  template <bool kWhole>
   CUMULUS_DEVICE void read_quad(int x, typename S::Element (&v)[1][4]) const {
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       typename S::InBits bits{}, bits2{};
       typename S::MaskBits mask_bits{};
-      if (x + k < rows) {
+      if (kWhole || x + k < rows) {
         bits = load_shared(in.at(x + k));
         if constexpr (S::kTwoInputs) bits2 = load_shared(in2.at(x + k));
         if constexpr (S::kMask != kNoMask) mask_bits = load_shared(mask.at(x + k));
@@ -198,15 +201,15 @@ struct NarrowTile {
     first = tile_first;
   }
   // `left`: rows of the lane's segment from x on that are written.
-  template <bool kThrough>
+  template <bool kThrough, bool kWhole>
   CUMULUS_DEVICE void store_quad(int x, int left, const typename S::OutBits (&q)[1][4]) {
-    const bool active = static_cast<int>(lane_index()) < kSide * kWidth;
+    const bool active = kWhole || static_cast<int>(lane_index()) < kSide * kWidth;
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       if constexpr (kThrough && S::In::kBytes == S::Out::kBytes) {
         if (active) store_shared(in.at(x + k), q[0][k]);
       } else {
-        if (active && k < left)
+        if (kWhole || (active && k < left))
           store_global<S::Out::kBytes>(run.place(first + side() * kSegment + x + k) + column() * S::Out::kBytes, q[0][k]);
       }
     }

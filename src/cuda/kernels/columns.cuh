@@ -216,18 +216,29 @@ struct RowPieces {
   struct Pack {
     B v[kColumns];
     using All = Bits<kColumns * sizeof(B)>;
+
+    CUMULUS_DEVICE All all() const {
+      if constexpr (kColumns == 2 && sizeof(B) == 2) return word_of(v[0], v[1]);
+      else return bit_cast<All>(*this);
+    }
+    static CUMULUS_DEVICE Pack of(const All& all) {
+      if constexpr (kColumns == 2 && sizeof(B) == 2) return {half_of(all, 0), half_of(all, 1)};
+      else return bit_cast<Pack>(all);
+    }
   };
   using InPack = Pack<typename S::InBits>;
   using MaskPack = Pack<typename S::MaskBits>;
   using OutPack = Pack<typename S::OutBits>;
 
-  // Thread `thread`'s quads of rows x .. x + 3, scanned; rows from `rows` on are 0.
+  // Thread `thread`'s quads of rows x .. x + 3, scanned; rows from `rows` on are 0. kWhole: there are none of those, and all threads have
+  // columns. Then nothing keeps the reads from being under way together.
+  template <bool kWhole>
   static CUMULUS_DEVICE void read_quad(const u8* slot, u32 thread, int x, int rows, bool active, Element (&v)[kColumns][4]) {
 #pragma unroll
     for (int k = 0; k < 4; ++k) {
       InPack in = {}, in2 = {};
       MaskPack mask = {};
-      if (x + k < rows && active) {
+      if (kWhole || (x + k < rows && active)) {
         const u8* at = slot + (kBackward ? kRows - 1 - (x + k) : x + k) * kRowBytes;
         in = read<InPack>(at, thread);
         if constexpr (S::kTwoInputs) in2 = read<InPack>(at + kInBytes, thread);
@@ -241,20 +252,21 @@ struct RowPieces {
   }
 
   // Four rows of results, of which `rows` exist.
+  template <bool kWhole>
   static CUMULUS_DEVICE void store_quad(u8*& out, i64 out_step, int rows, bool active, const typename S::OutBits (&q)[kColumns][4]) {
 #pragma unroll
     for (int k = 0; k < 4; ++k, out += out_step * S::Out::kBytes) {
       OutPack pack;
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) pack.v[c] = q[c][k];
-      if (k < rows && active) store_global<sizeof(OutPack)>(out, bit_cast<typename OutPack::All>(pack));
+      if (kWhole || (k < rows && active)) store_global<sizeof(OutPack)>(out, pack.all());
     }
   }
 
  private:
   template <class P>
   static CUMULUS_DEVICE P read(const u8* row, u32 thread) {
-    return bit_cast<P>(load_shared(reinterpret_cast<const typename P::All*>(row) + thread));
+    return P::of(load_shared(reinterpret_cast<const typename P::All*>(row) + thread));
   }
   // Lanes share each row if it is shorter than their 512 bytes. kFull: bytes of a row of a whole strip, whose addresses take no divisions.
   template <u32 kFull>
@@ -361,13 +373,17 @@ struct ColumnRingKernel {
       for (i64 batch = 0; batch < batches; ++batch, ++i) {
         const int slot = static_cast<int>(i % kSlots);
         barrier_wait(&barriers.full[slot], static_cast<u32>(i / kSlots) & 1);
-        scan_batch(batch, ring + slot * kSlotBytes, walkers, offsets, row.out.place(batch * kRows), active);
+        const i64 whole = min_of(a.n, a.n_out) / kRows;
+        if (batch < whole && active)
+          scan_batch<true>(batch, ring + slot * kSlotBytes, walkers, offsets, row.out.place(batch * kRows), true);
+        else scan_batch<false>(batch, ring + slot * kSlotBytes, walkers, offsets, row.out.place(batch * kRows), active);
         sync_warp();
         if (lane_index() == 0) barrier_arrive(&barriers.empty[slot]);
       }
     }
   }
 
+  template <bool kWhole>
   CUMULUS_DEVICE void scan_batch(i64 batch, const u8* slot, Walker<S> (&walkers)[kColumns], const Offsets (&offsets)[kColumns], u8* out,
                                  bool active) const {
     const bool exclusive = S::is_exclusive(a.flags), no_initial = !(a.flags & kHasInitial);
@@ -379,7 +395,7 @@ struct ColumnRingKernel {
     for (int j = 0; j < kRows / 4; ++j) {
       Element v[kColumns][4];
       typename S::OutBits q[kColumns][4];
-      Pieces::read_quad(slot, thread_index(), 4 * j, rows, active, v);
+      Pieces::template read_quad<kWhole>(slot, thread_index(), 4 * j, rows, active, v);
 #pragma unroll
       for (int c = 0; c < kColumns; ++c) {
         Element r[5];
@@ -388,7 +404,7 @@ struct ColumnRingKernel {
         encode_quad<S>(r, exclusive, j == 0 && batch == 0 && no_initial, q[c]);
         if (S::has_total(a.flags) && active) store_total_of_quad<S>(a, offsets[c], 4 * (done + j), r);
       }
-      Pieces::store_quad(out, a.out_step, rows_out - 4 * j, active, q);
+      Pieces::template store_quad<kWhole>(out, a.out_step, rows_out - 4 * j, active, q);
     }
   }
 };

@@ -182,6 +182,7 @@ CUMULUS_DEVICE u32 load_acquire_shared(const u32* p) {
   asm volatile("ld.acquire.cta.shared.u32 %0, [%1];" : "=r"(v) : "r"(static_cast<u32>(__cvta_generic_to_shared(p))) : "memory");
   return v;
 }
+CUMULUS_DEVICE u32 fetch_add_shared(u32* p, u32 v) { return atomicAdd(p, v); }
 CUMULUS_DEVICE void store_release_shared(u32* p, u32 v) {
   asm volatile("st.release.cta.shared.u32 [%0], %1;" ::"r"(static_cast<u32>(__cvta_generic_to_shared(p))), "r"(v) : "memory");
 }
@@ -269,6 +270,17 @@ CUMULUS_DEVICE void async_arrive(Barrier* b) {
 
 // ---- numbers ----
 
+// Halves of a word, moved as such: so a conversion takes one where it lies, and leaves one where it is wanted.
+CUMULUS_DEVICE u16 half_of(u32 word, int which) {
+  u16 half[2];
+  asm("mov.b32 {%0, %1}, %2;" : "=h"(half[0]), "=h"(half[1]) : "r"(word));
+  return half[which];
+}
+CUMULUS_DEVICE u32 word_of(u16 low, u16 high) {
+  u32 word;
+  asm("mov.b32 %0, {%1, %2};" : "=r"(word) : "h"(low), "h"(high));
+  return word;
+}
 CUMULUS_DEVICE float f16_to_f32(u16 h) {
   float f;
   asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));

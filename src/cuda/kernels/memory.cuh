@@ -68,53 +68,6 @@ struct SharedMemory {
   }
 };
 
-// Four elements at an address that is aligned to all of them, or to 16 bytes.
-template <class Memory, int kBytes>
-CUMULUS_DEVICE void load_quad(const u8* p, Bits<kBytes> (&v)[4]) {
-  if constexpr (kBytes == 1) {
-    const u32 x = Memory::template load<4>(p);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) v[i] = static_cast<u8>(x >> (8 * i));
-  } else if constexpr (kBytes == 2) {
-    const u64 x = Memory::template load<8>(p);
-#pragma unroll
-    for (int i = 0; i < 4; ++i) v[i] = static_cast<u16>(x >> (16 * i));
-  } else if constexpr (kBytes == 4) {
-    const Bits128 x = Memory::template load<16>(p);
-    v[0] = static_cast<u32>(x.low), v[1] = static_cast<u32>(x.low >> 32);
-    v[2] = static_cast<u32>(x.high), v[3] = static_cast<u32>(x.high >> 32);
-  } else if constexpr (kBytes == 8) {
-    const Bits128 x = Memory::template load<16>(p), y = Memory::template load<16>(p + 16);
-    v[0] = x.low, v[1] = x.high, v[2] = y.low, v[3] = y.high;
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) v[i] = Memory::template load<16>(p + 16 * i);
-  }
-}
-
-template <int kBytes>
-CUMULUS_DEVICE void store_quad(u8* p, const Bits<kBytes> (&v)[4]) {
-  if constexpr (kBytes == 1) {
-    store_global<4>(p, v[0] | static_cast<u32>(v[1]) << 8 | static_cast<u32>(v[2]) << 16 | static_cast<u32>(v[3]) << 24);
-  } else if constexpr (kBytes == 2) {
-    store_global<8>(p, v[0] | static_cast<u64>(v[1]) << 16 | static_cast<u64>(v[2]) << 32 | static_cast<u64>(v[3]) << 48);
-  } else if constexpr (kBytes == 4) {
-    store_global<16>(p, {v[0] | static_cast<u64>(v[1]) << 32, v[2] | static_cast<u64>(v[3]) << 32});
-  } else if constexpr (kBytes == 8) {
-    store_global<16>(p, {v[0], v[1]});
-    store_global<16>(p + 16, {v[2], v[3]});
-  } else {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) store_global<16>(p + 16 * i, v[i]);
-  }
-}
-
-template <class B>
-CUMULUS_DEVICE void turn(bool backward, const B (&from)[4], B (&to)[4]) {
-#pragma unroll
-  for (int i = 0; i < 4; ++i) to[i] = select(backward, from[3 - i], from[i]);
-}
-
 // Four elements as they lie in memory: unpacking waits until they are used, so that loads do not wait for each other.
 template <int kBytes>
 struct PackedQuad {
@@ -136,14 +89,56 @@ struct PackedQuad {
       }
     }
   }
+  // From an address that is aligned to all four, or to 16 bytes.
+  template <class Memory>
+  CUMULUS_DEVICE void take(const u8* p) {
+    constexpr int kVector = kBytes < 4 ? 4 * kBytes : 16;
+#pragma unroll
+    for (int i = 0; i < 4 * kBytes / kVector; ++i) {
+      const auto v = to_words(Memory::template load<kVector>(p + kVector * i));
+#pragma unroll
+      for (int j = 0; j < kVector / 4; ++j) word[kVector / 4 * i + j] = v.word[j];
+    }
+  }
   CUMULUS_DEVICE Bits<kBytes> get(int k) const {
     if constexpr (kBytes == 1) return static_cast<u8>(word[0] >> (8 * k));
-    else if constexpr (kBytes == 2) return static_cast<u16>(word[k / 2] >> (16 * (k % 2)));
+    else if constexpr (kBytes == 2) return half_of(word[k / 2], k % 2);
     else if constexpr (kBytes == 4) return word[k];
     else if constexpr (kBytes == 8) return word[2 * k] | static_cast<u64>(word[2 * k + 1]) << 32;
     else return {word[4 * k] | static_cast<u64>(word[4 * k + 1]) << 32, word[4 * k + 2] | static_cast<u64>(word[4 * k + 3]) << 32};
   }
 };
+
+template <class Memory, int kBytes>
+CUMULUS_DEVICE void load_quad(const u8* p, Bits<kBytes> (&v)[4]) {
+  PackedQuad<kBytes> quad;
+  quad.template take<Memory>(p);
+#pragma unroll
+  for (int k = 0; k < 4; ++k) v[k] = quad.get(k);
+}
+
+template <int kBytes>
+CUMULUS_DEVICE void store_quad(u8* p, const Bits<kBytes> (&v)[4]) {
+  if constexpr (kBytes == 1) {
+    store_global<4>(p, v[0] | static_cast<u32>(v[1]) << 8 | static_cast<u32>(v[2]) << 16 | static_cast<u32>(v[3]) << 24);
+  } else if constexpr (kBytes == 2) {
+    store_global<8>(p, word_of(v[0], v[1]) | static_cast<u64>(word_of(v[2], v[3])) << 32);
+  } else if constexpr (kBytes == 4) {
+    store_global<16>(p, {v[0] | static_cast<u64>(v[1]) << 32, v[2] | static_cast<u64>(v[3]) << 32});
+  } else if constexpr (kBytes == 8) {
+    store_global<16>(p, {v[0], v[1]});
+    store_global<16>(p + 16, {v[2], v[3]});
+  } else {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) store_global<16>(p + 16 * i, v[i]);
+  }
+}
+
+template <class B>
+CUMULUS_DEVICE void turn(bool backward, const B (&from)[4], B (&to)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) to[i] = select(backward, from[3 - i], from[i]);
+}
 
 // ---- elements along the axis ----
 
@@ -207,19 +202,38 @@ CUMULUS_DEVICE T from_previous_lane(const T& v, const T& wrapped) {
   return shuffle(select(lane_index() == 31, wrapped, v), (lane_index() + 31) & 31);
 }
 
-// Elements `shift` .. `shift` + 3 of a window of seven, for a shift that all lanes share.
-template <class T>
-CUMULUS_DEVICE void take_window(const T (&window)[7], int shift, T (&q)[4]) {
-  T half[5];
+// Segments' quads move on by kBy elements: each lane's goes on with what the next lane has, the last lane's last one with `behind`.
+template <int kBy, int kSegments, class T>
+CUMULUS_DEVICE void shift_segments(T (&q)[kSegments][4], const T (&behind)[kBy]) {
 #pragma unroll
-  for (int i = 0; i < 5; ++i) half[i] = select(shift & 2, window[i + 2], window[i]);
+  for (int s = 0; s < kSegments; ++s) {
+    T next[kBy];
 #pragma unroll
-  for (int i = 0; i < 4; ++i) q[i] = select(shift & 1, half[i + 1], half[i]);
+    for (int k = 0; k < kBy; ++k) {
+      next[k] = from_next_lane(q[s][k], s + 1 < kSegments ? q[s + 1 < kSegments ? s + 1 : s][k] : q[s][k]);
+      if (s + 1 == kSegments) next[k] = select(lane_index() == 31, behind[k], next[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < 4; ++k) q[s][k] = k + kBy < 4 ? q[s][(k + kBy) % 4] : next[(k + kBy) % 4 % kBy];
+  }
+}
+// One segment's quads make room for kBy elements: those of the previous lane, or in the first lane those that the last one of the segment
+// before left in `last`.
+template <int kBy, class T>
+CUMULUS_DEVICE void shift_back(T (&q)[4], T (&last)[kBy]) {
+  T before[kBy];
+#pragma unroll
+  for (int k = 0; k < kBy; ++k) {
+    before[k] = from_previous_lane(q[4 - kBy + k], last[k]);
+    last[k] = q[4 - kBy + k];
+  }
+#pragma unroll
+  for (int k = 3; k >= 0; --k) q[k] = k >= kBy ? q[(k + 4 - kBy) % 4] : before[k % kBy];
 }
 
 // A warp loads kSegments segments: lane l gets quad l of each. The run stands at the warp's first element; elements from `end` on are not
-// read, and are 0. `first`: the row begins here, so that nothing before may be read either. `goes_on`: it has a vector more behind the end,
-// so that the last one is read whole.
+// read, and are 0. `first`: the row begins here, so that nothing before may be read either. `goes_on`: it has a vector more behind the
+// end, so that the last one is read whole.
 template <int kSegments, class R>
 CUMULUS_DEVICE void load_segments(const R& run, bool first, int end, bool goes_on, typename R::B (&q)[kSegments][4]) {
   const int lane = static_cast<int>(lane_index());
@@ -234,13 +248,18 @@ CUMULUS_DEVICE void load_segments(const R& run, bool first, int end, bool goes_o
   } else {
     const int phase = run.phase();
     if (goes_on && phase != 0) end += 4 - phase;
+    PackedQuad<R::kBytes> packed[kSegments];
+    const u8* const own = run.vector_place(lane * 4 - phase);
 #pragma unroll
     for (int s = 0; s < kSegments; ++s) {
       const int x = s * kSegment + lane * 4 - phase;
-#pragma unroll
-      for (int k = 0; k < 4; ++k) q[s][k] = {};
-      if (x + 3 < end && (s > 0 || !first || x >= 0)) run.load_vector(x, q[s]);
+      packed[s] = {};
+      if (x + 3 < end && (s > 0 || !first || x >= 0)) packed[s].template take<GlobalMemory>(own + run.bytes_to(s * kSegment));
     }
+#pragma unroll
+    for (int s = 0; s < kSegments; ++s)
+#pragma unroll
+      for (int k = 0; k < 4; ++k) q[s][k] = select(run.backward(), packed[s].get(3 - k), packed[s].get(k));
     if constexpr (R::kAligned) return;
     if (first && lane == 0) {
 #pragma unroll
@@ -270,18 +289,8 @@ CUMULUS_DEVICE void load_segments(const R& run, bool first, int end, bool goes_o
       const int x = kSegments * kSegment - phase + k;
       if (lane == 31 && k < phase && x < end) last[k] = run.load(x);
     }
-#pragma unroll
-    for (int s = 0; s < kSegments; ++s) {
-      typename R::B window[7];
-#pragma unroll
-      for (int k = 0; k < 4; ++k) window[k] = q[s][k];
-#pragma unroll
-      for (int k = 0; k < 3; ++k) {
-        const auto next = from_next_lane(q[s][k], s + 1 < kSegments ? q[s + 1 < kSegments ? s + 1 : s][k] : q[s][k]);
-        window[4 + k] = s + 1 < kSegments ? next : select(lane == 31, last[k], next);
-      }
-      take_window(window, phase, q[s]);
-    }
+    if (uniform(phase & 2)) shift_segments<2>(q, {last[0], last[1]});
+    if (uniform(phase & 1)) shift_segments<1>(q, {select((phase & 2) != 0, last[2], last[0])});
   }
 }
 
@@ -321,8 +330,8 @@ struct Outlet {
   R run;
   int end;
   int phase;
-  typename R::B last[3] = {};  // of the previous segment
-  typename R::B cut[4] = {};   // the lane's vector that reaches beyond the end, if there is one, and where it begins
+  typename R::B last_pair[2] = {}, last_one[1] = {};  // of the previous segment: what shift_back leaves
+  typename R::B cut[4] = {};                          // the lane's vector that reaches beyond the end, if there is one, and where it begins
   int cut_at;
   u8* own;  // where the lane's first quad goes
 
@@ -351,18 +360,11 @@ struct Outlet {
       typename R::B v[4];
 #pragma unroll
       for (int k = 0; k < 4; ++k) v[k] = q[k];
-      if (phase != 0) {
-        typename R::B window[7];
-#pragma unroll
-        for (int k = 0; k < 3; ++k) window[k] = from_previous_lane(q[k + 1], last[k]);
-#pragma unroll
-        for (int k = 0; k < 4; ++k) window[3 + k] = q[k];
-#pragma unroll
-        for (int k = 0; k < 3; ++k) last[k] = q[k + 1];
-        take_window(window, 3 - phase, v);
-        x -= phase;
-      }
-      if (x + 3 >= end) keep(x, v);
+      if (uniform(phase & 2)) shift_back<2>(v, last_pair);
+      if (uniform(phase & 1)) shift_back<1>(v, last_one);
+      x -= phase;
+      if (!first && segment + kSegment <= end) run.store_vector(x, v);  // all of it is inside, for all lanes
+      else if (x + 3 >= end) keep(x, v);
       else if (first && x < 0) store_each(x, v);
       else run.store_vector(x, v);
     }
@@ -375,7 +377,9 @@ struct Outlet {
 #pragma unroll
       for (int k = 0; k < 3; ++k) {
         const int at = x - phase + k;
-        const auto v = select(phase == 1, last[2], select(phase == 2, last[k == 0 ? 1 : 2], last[k]));  // last[3 - phase + k]
+        // By one element: the one. By two: the pair. By three: what was shifted by two before leaves its last one, and the pair.
+        const auto v =
+            k == 0 ? select((phase & 1) != 0, last_one[0], last_pair[0]) : select(phase == 3, last_pair[k == 1 ? 0 : 1], last_pair[1]);
         if (lane_index() == 31 && k < phase && at >= 0 && at < end) run.store(at, v);
       }
     }

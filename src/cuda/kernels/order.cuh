@@ -46,6 +46,26 @@ CUMULUS_DEVICE void scan_lanes(E (&v)[kCount]) {
   }
 }
 
+// Totals over a warp's lanes, by halving, of kCount (a power of two) sequences: lane l receives that of sequence l % kCount. While there
+// are several, a lane and its neighbour take half of them each.
+template <class S, int kCount, class E>
+CUMULUS_DEVICE E reduce_lanes(E (&v)[kCount]) {
+  const u32 lane = lane_index();
+#pragma unroll
+  for (u32 step = 1; step < 32; step *= 2) {
+    const bool right = lane & step;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      const int left = kCount / static_cast<int>(2 * step);  // sequences after this step
+      if (i >= (left > 0 ? left : 1)) break;
+      const E own = left > 0 ? select(right, v[(2 * i + 1) % kCount], v[2 * i % kCount]) : v[0];
+      const E other = shuffle(left > 0 ? select(right, v[2 * i % kCount], v[(2 * i + 1) % kCount]) : v[0], lane ^ step);
+      v[i] = S::combine(select(right, other, own), select(right, own, other));
+    }
+  }
+  return v[0];
+}
+
 // One more child of a node that has `d`, of 2^kBits at most: v becomes the prefix up to it, from what left(b) gives of the children before;
 // keep(b, v) is what later ones have on their left. True if the node is complete.
 template <class S, int kBits = 5, class E, class Left, class Keep>

@@ -5,25 +5,40 @@
 
 namespace cumulus::cuda {
 
-// A lane's quad of a short row, from what lies in memory to what will: elements x .. x + 3.
-template <class S, int kLanes, int kDims>
-CUMULUS_DEVICE void scan_short_row(const Args<kDims>& a, const Offsets& offsets, int x, bool active, const typename S::InBits (&in)[4],
-                                   const typename S::InBits (&in2)[4], const typename S::MaskBits (&mask)[4], typename S::OutBits (&q)[4]) {
+// What a lane has of short rows: quads x .. x + 3 of kCount of them, from what lies in memory to what will.
+template <class S, int kCount>
+struct ShortRowQuads {
   using Element = typename S::Element;
-  Element v[4], t[1], r[5];
-#pragma unroll
-  for (int k = 0; k < 4; ++k) v[k] = S::element(in[k], in2[k], mask[k]);
-  scan_quad<S>(v);
-  t[0] = v[3];
-  scan_lanes<S, kLanes>(t);
-  v[3] = t[0];
+  typename S::InBits in[kCount][4], in2[S::kTwoInputs ? kCount : 1][4];
+  typename S::MaskBits mask[S::kMask != kNoMask ? kCount : 1][4];
+  typename S::OutBits out[kCount][4];
 
-  const bool has_start = a.flags & kHasInitial;
-  const Element start = S::narrow(start_of<S>(a, offsets));
-  finish_quad<S, kLanes>(v, !S::kStartsEmpty || has_start, start, combine_start<S>(!S::kStartsEmpty || has_start, start, t[0]), r);
-  encode_quad<S>(r, S::is_exclusive(a.flags), x == 0 && !has_start, q);
-  if (active && S::has_total(a.flags)) store_total_of_quad<S>(a, offsets, x, r);
-}
+  // Row i has offsets(i), where they are needed, and is there if active(i).
+  template <int kLanes, int kDims, class OffsetsOf, class IsActive>
+  CUMULUS_DEVICE void scan(const Args<kDims>& a, int x, const OffsetsOf& offsets, const IsActive& active) {
+    const bool has_start = a.flags & kHasInitial, has = !S::kStartsEmpty || has_start;
+    Element v[kCount][4], t[kCount], start[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+#pragma unroll
+      for (int k = 0; k < 4; ++k) v[i][k] = S::element(in[i][k], in2[S::kTwoInputs ? i : 0][k], mask[S::kMask != kNoMask ? i : 0][k]);
+      scan_quad<S>(v[i]);
+      t[i] = v[i][3], start[i] = S::narrow(S::identity());
+    }
+    scan_lanes<S, kLanes>(t);
+    if (has_start)
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) start[i] = S::narrow(start_of<S>(a, offsets(i)));
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      Element r[5];
+      v[i][3] = t[i];
+      finish_quad<S, kLanes>(v[i], has, start[i], combine_start<S>(has, start[i], t[i]), r);
+      encode_quad<S>(r, S::is_exclusive(a.flags), x == 0 && !has_start, out[i]);
+      if (S::has_total(a.flags) && active(i)) store_total_of_quad<S>(a, offsets(i), x, r);
+    }
+  }
+};
 
 template <class S, int kLanes, int kDims>
 struct ShortRowsKernel {
@@ -66,14 +81,13 @@ struct ShortRowsKernel {
     const Offsets offsets = offsets_of(a, a.dims, active ? index : 0);
     const Row<S> row(a, offsets);
 
-    typename S::InBits in[4], in2[4] = {};
-    typename S::MaskBits mask[4] = {};
-    load(row.in, x, n, in);
-    if constexpr (S::kTwoInputs) load(row.in2, x, n, in2);
-    if constexpr (S::kMask != kNoMask) load(row.mask, x, n, mask);
-    typename S::OutBits q[4];
-    scan_short_row<S, kLanes>(a, offsets, x, active, in, in2, mask, q);
-    store(row.out, x, n_out, q);
+    ShortRowQuads<S, 1> quad;
+    load(row.in, x, n, quad.in[0]);
+    if constexpr (S::kTwoInputs) load(row.in2, x, n, quad.in2[0]);
+    if constexpr (S::kMask != kNoMask) load(row.mask, x, n, quad.mask[0]);
+    quad.template scan<kLanes>(
+        a, x, [&](int) { return offsets; }, [&](int) { return active; });
+    store(row.out, x, n_out, quad.out[0]);
   }
 };
 
@@ -122,20 +136,21 @@ struct PackedRowsKernel {
     if constexpr (S::kTwoInputs) in2.template copy_at_once<kThreads>(thread_index());
     if constexpr (S::kMask != kNoMask) mask.template copy_at_once<kThreads>(thread_index());
     sync_block();
-    typename S::OutBits q[kQuads][4];
+    const auto active = [&](int i) { return first + i * kStep < rows; };
+    ShortRowQuads<S, kQuads> quads;
 #pragma unroll
     for (int i = 0; i < kQuads; ++i) {
-      const int row = first + i * kStep;
-      const bool active = row < rows;
-      const int end = active ? n : 0;
-      typename S::InBits in_bits[4], in2_bits[4] = {};
-      typename S::MaskBits mask_bits[4] = {};
-      read(in, backward, row, x, n, end, in_bits);
-      if constexpr (S::kTwoInputs) read(in2, backward, row, x, n, end, in2_bits);
-      if constexpr (S::kMask != kNoMask) read(mask, backward, row, x, n, end, mask_bits);
-      const Offsets offsets = offsets_of(a, a.dims, active ? first_row + row : 0);
-      scan_short_row<S, kLanes>(a, offsets, x, active, in_bits, in2_bits, mask_bits, q[i]);
+      const int row = first + i * kStep, end = active(i) ? n : 0;
+      read(in, backward, row, x, n, end, quads.in[i]);
+      if constexpr (S::kTwoInputs) read(in2, backward, row, x, n, end, quads.in2[i]);
+      if constexpr (S::kMask != kNoMask) read(mask, backward, row, x, n, end, quads.mask[i]);
     }
+    const auto offsets = [&](int i) {  // one dimension at most
+      Offsets o;
+      if (a.dims > 0) o.add(a.dim[0], active(i) ? first_row + first + i * kStep : 0);
+      return o;
+    };
+    quads.template scan<kLanes>(a, x, offsets, active);
     sync_block();  // everything has been read: results take its place
 #pragma unroll
     for (int i = 0; i < kQuads; ++i) {
@@ -143,7 +158,7 @@ struct PackedRowsKernel {
       typename S::OutBits* const to = out.place(row * n_out + (backward ? n_out - 1 - x : x));
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        if (row < rows && x + k < n_out) store_shared(backward ? to - k : to + k, q[i][k]);
+        if (row < rows && x + k < n_out) store_shared(backward ? to - k : to + k, quads.out[i][k]);
     }
     sync_block();
     out.store(thread_index(), kThreads);

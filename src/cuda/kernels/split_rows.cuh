@@ -1,8 +1,10 @@
-// Long rows, down to a single one: tiles of whole chunks, taken by ticket, pass through a ring in shared memory. Warps have roles:
+// Long rows, down to a single one: tiles of whole chunks pass through a ring in shared memory. Warps have roles:
 //   loader     takes tickets and fills slots
 //   reducers   publish the total of every whole chunk
 //   scanners   (in the first block) combine chunk totals and publish R at every chunk's start
 //   storers    wait for their tile's starts, scan it out of shared memory, and store
+// Where there are rows enough for all blocks, tickets are rows, and each is one block's: then nothing else passes between blocks, and
+// instead of scanners there is one warp that takes R from tile to tile.
 // What passes between blocks are words {epoch, value}: nothing has to be cleared between launches. Progress: a tile's total depends on its
 // loading only, a chunk's start on totals of earlier tickets only, and the scanning block is the first one that runs; if it does nothing
 // else, then only since others have begun. So one resident block is enough. The order: only totals of whole chunks and R at chunks' starts
@@ -20,6 +22,7 @@ struct SplitRowsKernel {
   using Wide = typename S::Wide;
   using Letter = Mail<Element>;
   static constexpr int kTile = kChunks * kChunk;
+  static constexpr bool kOwnRows = kScanners == 0;
   // A warp that waits for tile i has to know that tile i - kSlots came, or it would mistake the barrier's last phase for the next one. It
   // has handled tile i - kStorers, so that tile i - kStorers - kFlight and all before it have come.
   static_assert((kReducers == 1 || kReducers + kFlight <= kSlots) && (kStorers == 1 || kStorers + kFlight <= kSlots));
@@ -31,23 +34,36 @@ struct SplitRowsKernel {
   using MaskStage = Stage<decltype(Row<S>::mask), kTile>;
   static constexpr int kDataBytes = InStage::kSize * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? MaskStage::kSize : 0);
   static constexpr int kSlotBytes = kDataBytes + kChunks * 32 * static_cast<int>(sizeof(Element));  // prefixes of segments come behind
+  static constexpr int kFirstStorer = 1 + kReducers * kReducerTeam, kFirstScanner = kFirstStorer + kStorers * kTeam;
+  // Narrow elements give the scanners so much to do that, where there are many blocks, theirs has no tiles: once another block has begun.
+  // Then they are warps of any role, so that there are fewer of their own.
+  static constexpr bool kScansAlone = S::In::kBytes <= 2 && sizeof(Element) <= 4 && !kOwnRows;
+  static constexpr int kOwnScanners = !kScansAlone || kScanners < 4   ? kScanners
+                                      : kScanners - kFirstScanner > 4 ? kScanners - kFirstScanner
+                                                                      : 4;
   static constexpr int kBatches = 64;  // of 32 chunks, whose totals the scanners keep
   static constexpr int kGroups = 8;    // of 32 batches
 
   // ---- shared memory ----
 
+  struct alignas(16) Place {
+    i64 row, first;  // row -1: there are no more
+  };
   struct Control {
-    Barrier full[kSlots], summed[kSlots], reduced[kSlots], empty[kSlots];
-    i64 tile[kSlots];
+    Barrier full[kSlots], summed[kSlots], reduced[kSlots], started[kSlots], empty[kSlots];
+    Place place[kSlots];
     LaunchState launch;
     Loading loading;
-    u32 current[kScanners];    // the job that each scanner is at
-    u32 batch_flag[kBatches];  // job + 1 when its total is there
-    u32 group_flag[kGroups];   // group + 1 when R at its start is there
+    i64 first_ticket;
+    u32 scanners, next_job;
+    u32 current[kOwnRows ? 1 : kScanners];  // the job that each scanner is at
+    u32 batch_flag[kBatches];               // job + 1 when its total is there
+    u32 group_flag[kGroups];                // group + 1 when R at its start is there
     u32 groups_done;
     u32 only_scans;
-    alignas(16) Wide batch_total[kBatches];
-    alignas(16) Wide group_start[kGroups];
+    alignas(16) Wide batch_total[kOwnRows ? 1 : kBatches];
+    alignas(16) Wide group_start[kOwnRows ? 1 : kGroups];
+    alignas(16) Element start[kOwnRows ? kSlots : 1][kChunks + 1];  // R at the ends of a slot's chunks
   };
   static constexpr int kControlBytes = (static_cast<int>(sizeof(Control)) + 127) / 128 * 128;
 
@@ -78,11 +94,8 @@ struct SplitRowsKernel {
     Offsets offsets;
     Row<S> tensors;
 
-    CUMULUS_DEVICE Tile(const SplitRowsKernel& k, i64 tile)
-        : row(tile / k.tiles_per_row),
-          first((tile - row * k.tiles_per_row) * kTile),
-          offsets(offsets_of(k.a, k.a.dims, row)),
-          tensors(k.a, offsets) {
+    CUMULUS_DEVICE Tile(const SplitRowsKernel& k, const Place& place)
+        : row(place.row), first(place.first), offsets(offsets_of(k.a, k.a.dims, row)), tensors(k.a, offsets) {
       const i64 left = k.a.n - first;
       count = left > kTile ? kTile : left > 0 ? static_cast<int>(left) : 0;
     }
@@ -119,22 +132,48 @@ struct SplitRowsKernel {
 
   CUMULUS_DEVICE void load() {
     constexpr int kEnds = kReducers > kStorers ? kReducers : kStorers;
-    fill_ring<kFlight, kEnds, 1>(
-        0, control.loading, control.full, control.empty, [&](u32) { return take_tile(a, tiles); },
-        [&](int slot, i64 tile) {
-          if (lane_index() == 0) store_shared(&control.tile[slot], tile);
-          fill(slot, tile);
-        });
+    const auto fill_slot = [&](int slot, const Place& place) {
+      if (lane_index() == 0) store_shared(&control.place[slot], place);
+      fill(slot, place);
+    };
+    // The first tickets were taken when the launch began.
+    const i64 first = load_shared(&control.first_ticket);
+    if constexpr (kOwnRows) {
+      Place next = {first, -kTile};
+      fill_ring<kFlight, kEnds, 1>(
+          0, control.loading, control.full, control.empty,
+          [&](u32) {
+            next.first += kTile;
+            if (next.first >= a.n_out) next = {take_ticket(a, kTicket), 0};
+            return next.row < a.rows ? next.row : -1;
+          },
+          [&](int slot, i64 row) {
+            fill_slot(slot, {row, next.first});
+          });
+    } else {
+      const u32 taken = first_tickets();
+      fill_ring<kFlight, kEnds, 1>(
+          0, control.loading, control.full, control.empty,
+          [&](u32 turn) { return turn >= taken          ? take_tile(a, tiles)
+                                 : first + turn < tiles ? first + turn
+                                                        : -1; },
+          [&](int slot, i64 tile) {
+            const i64 row = tile < 0 ? -1 : a.rows == 1 ? 0 : tile / tiles_per_row;
+            fill_slot(slot, {row, (tile - row * tiles_per_row) * kTile});
+          });
+    }
   }
+  // So many at once where that leaves enough for all: they are loaded at once, too.
+  CUMULUS_DEVICE u32 first_tickets() const { return !kOwnRows && tiles >= 8 * kFlight * static_cast<i64>(block_count()) ? kFlight : 1; }
 
-  CUMULUS_DEVICE void fill(int slot, i64 tile) {
+  CUMULUS_DEVICE void fill(int slot, const Place& place) {
     Barrier* full = &control.full[slot];
     u8* at = slot_at(slot);
-    if (tile < 0) {
+    if (place.row < 0) {
       arrive(full, 0);
       return;
     }
-    const Tile t(*this, tile);
+    const Tile t(*this, place);
     const InStage in = t.in(at), in2 = t.in2(at);
     const MaskStage mask = t.mask(at);
     u32 bytes = in.inner_bytes();
@@ -168,9 +207,9 @@ struct SplitRowsKernel {
     for (RingPlace<kSlots> at = {warp / kReducerTeam};; at.advance(kReducers)) {
       const int slot = at.slot;
       barrier_wait(&control.full[slot], at.round);
-      const i64 tile = load_shared(&control.tile[slot]);
-      if (uniform(tile < 0)) return;
-      const Tile t(*this, tile);
+      const Place place = load_shared(&control.place[slot]);
+      if (uniform(place.row < 0)) return;
+      const Tile t(*this, place);
       if constexpr (kReducerTeam == 1) {
         for (int c = 0; c < kChunks && t.first + c * kChunk < a.n_out; ++c)
           finish_chunk(t, slot, c, segment_totals<32>(t, slot_at(slot), c * 32));
@@ -199,7 +238,7 @@ struct SplitRowsKernel {
     Element prefix[1] = {total};
     scan_lanes<S, 32>(prefix);
     store_shared(prefixes(slot, chunk) + lane_index(), prefix[0]);
-    if ((chunk + 1) * kChunk <= t.count && lane_index() == 31)
+    if (!kOwnRows && (chunk + 1) * kChunk <= t.count && lane_index() == 31)
       Letter::publish(total_words(t.row, t.first / kChunk + chunk), tag, prefix[0]);
   }
 
@@ -212,34 +251,62 @@ struct SplitRowsKernel {
     for (int s = first; s < first + kCount; s += kBatch) {
       Element v[kBatch][4];
       read(t, slot, s * kSegment, v);
+      Element quads[kBatch];
 #pragma unroll
-      for (u32 step = 1; step < 32; step *= 2)
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) v[i][3] = S::combine(v[i][3], shuffle(v[i][3], (lane_index() + step) & 31));
-#pragma unroll
-      for (int i = 0; i < kBatch; ++i) {
-        const Element total = shuffle(v[i][3], 0);
-        if (static_cast<int>(lane_index()) == (s + i) % 32) own = total;
-      }
+      for (int i = 0; i < kBatch; ++i) quads[i] = v[i][3];
+      const Element total = reduce_lanes<S>(quads);
+      if (static_cast<int>(lane_index()) / kBatch == s % 32 / kBatch) own = total;
     }
     return own;
+  }
+
+  // ---- rows of this block: R from tile to tile ----
+
+  CUMULUS_DEVICE void chain(u8* carry_memory) {
+    const Carry<S> carry{reinterpret_cast<Wide*>(carry_memory), 1, a.levels, (a.flags & kHasInitial) != 0};
+    Element now{};
+    for (RingPlace<kSlots> at;; at.advance(1)) {
+      const int slot = at.slot;
+      barrier_wait(&control.full[slot], at.round);
+      const Place place = load_shared(&control.place[slot]);
+      if (uniform(place.row < 0)) return;
+      const Wide begin = place.first == 0 ? start_of<S>(a, offsets_of(a, a.dims, place.row)) : S::identity();
+      barrier_wait(&control.reduced[slot], at.round);
+      sync_warp();  // all lanes have read the place, which is written again when storers have what this warp hands on
+      if (lane_index() == 0) {
+        if (place.first == 0) {
+          carry.begin(begin);
+          now = S::narrow(begin);
+        }
+        const i64 chunk = place.first / kChunk;
+        for (int c = 0; c <= kChunks; ++c) {
+          store_shared(&control.start[slot][c], now);
+          if (c < kChunks && chunk + c < chunks_per_row)
+            now = S::narrow(carry.advance_quickly(chunk + c, S::widen(load_shared(prefixes(slot, c) + 31))));
+        }
+        barrier_arrive(&control.started[slot]);
+      }
+      sync_warp();
+    }
   }
 
   // ---- scanners: a job is a batch of 32 chunks of a row, lane = chunk ----
 
   CUMULUS_DEVICE void scan(u32 scanner, u8* carry_memory) {
-    const i64 batches = chunks_per_row / 32 + 1, jobs = batches * a.rows;  // the last one may only have a start to publish
+    const i64 batches = chunks_per_row > 0 ? (chunks_per_row + 31) / 32 : 1, jobs = batches * a.rows;
     const i64 full_groups = chunks_per_row / 1024;
     const Carry<S> carry{reinterpret_cast<Wide*>(carry_memory), 1, a.levels, (a.flags & kHasInitial) != 0};
     const u32 lane = lane_index();
-    for (i64 job = scanner; job < jobs; job += kScanners) {
-      const i64 row = job / batches, batch = job - row * batches, group = batch / 32;
+    for (;;) {  // whoever is free takes the next one: they do not all take as long
+      const u32 job = shuffle(lane == 0 ? fetch_add_shared(&control.next_job, 1) : 0, 0);
+      if (job >= jobs) break;
+      const i64 row = a.rows == 1 ? 0 : job / static_cast<u32>(batches), batch = job - row * batches;
+      const i64 group = batch / 32, left = chunks_per_row - batch * 32;
       const u32 place = static_cast<u32>(batch) & 31;
-      const i64 left = chunks_per_row - batch * 32;
       const u32 whole = left > 32 ? 32 : static_cast<u32>(left);        // chunks with totals
       const u32 wanted = left >= 32 ? 32 : static_cast<u32>(left) + 1;  // starts to publish
       sync_warp();  // what the last job read of others' totals has been read by all lanes
-      if (lane == 0) store_release_shared(&control.current[scanner], static_cast<u32>(job));
+      if (lane == 0) store_release_shared(&control.current[scanner], job);
 
       // Before anything is posted: the place may be that of the total, which comes when all of the row's batches are.
       const Wide begin = group == 0 ? start_of<S>(a, offsets_of(a, a.dims, row)) : S::identity();
@@ -269,6 +336,13 @@ struct SplitRowsKernel {
         }
       }
       if (place == 31 && whole == 32) finish_group(row, job, group, full_groups, begin, carry);
+      if (left == 32) {  // the row's last whole chunk: where a next batch would begin, the row's last tile ends
+        Wide end{};
+        if (place == 31) end = load_shared(&control.group_start[(group_id(row, group) + 1) % kGroups]);
+        else
+          while (!find_base(row, job + 1, group, place + 1, begin, end)) pause();
+        if (lane == 0) Letter::publish(start_words(row, chunks_per_row), tag, S::narrow(end));
+      }
     }
     sync_warp();
     if (lane == 0) store_release_shared(&control.current[scanner], 0xffffffffu);
@@ -278,7 +352,8 @@ struct SplitRowsKernel {
   CUMULUS_DEVICE void post(i64 job, const Wide& prefix) {
     const u32 place = static_cast<u32>(job % kBatches);
     for (bool free = false; !free;) {
-      const u32 at = lane_index() < kScanners ? load_acquire_shared(&control.current[lane_index() % kScanners]) : 0xffffffffu;
+      const u32 scanners = load_shared(&control.scanners);
+      const u32 at = lane_index() < scanners ? load_acquire_shared(&control.current[lane_index()]) : 0xffffffffu;
       free = ballot(at == 0xffffffffu || static_cast<i64>(at) > job - kBatches + 31) == 0xffffffffu;
     }
     sync_warp();
@@ -335,11 +410,17 @@ struct SplitRowsKernel {
     for (RingPlace<kSlots> at = {warp / kTeam};; at.advance(kStorers)) {
       const int slot = at.slot;
       barrier_wait(&control.full[slot], at.round);
-      const i64 tile = load_shared(&control.tile[slot]);
-      if (uniform(tile < 0)) return;
-      const Tile t(*this, tile);
+      const Place place = load_shared(&control.place[slot]);
+      if (uniform(place.row < 0)) return;
+      const Tile t(*this, place);
       barrier_wait(&control.reduced[slot], at.round);
-      const Element start = wait_for_starts(t);
+      Element start{};
+      if constexpr (kOwnRows) {
+        barrier_wait(&control.started[slot], at.round);
+        if (lane_index() <= kChunks) start = load_shared(&control.start[slot][lane_index()]);
+      } else {
+        start = wait_for_starts(t);
+      }
       for (int s = member * kShare; s < (member + 1) * kShare && t.first + s * kSegment < a.n_out; s += kPiece) {
         const int c = s / 32;
         store_piece(t, slot, c, s % 32, shuffle(start, static_cast<u32>(c)), shuffle(start, static_cast<u32>(c) + 1));
@@ -405,15 +486,20 @@ struct SplitRowsKernel {
   static CUMULUS_DEVICE void run(const Args<kDims>& a) {
     SplitRowsKernel k(a);
     k.begin();
-    const int warp = static_cast<int>(warp_index());
-    constexpr int kFirstStorer = 1 + kReducers * kReducerTeam, kFirstScanner = kFirstStorer + kStorers * kTeam;
-    const bool takes_tiles = !kScansAlone || !k.only_scans();
-    if (warp >= kFirstScanner) {
-      if (load_shared(&k.control.launch.rank) == 0) k.scan(static_cast<u32>(warp - kFirstScanner), k.ring + kSlots * kSlotBytes);
-    } else if (takes_tiles) {
-      if (warp == 0) k.load();
-      else if (warp < kFirstStorer) k.reduce(warp - 1);
-      else k.store(warp - kFirstStorer);
+    const u32 warp = warp_index();
+    u8* const behind = k.ring + kSlots * kSlotBytes;
+    if (kScansAlone && k.only_scans()) {
+      if (warp < kScanners) k.scan(warp, behind);
+    } else if (warp == 0) {
+      k.load();
+    } else if (warp < kFirstStorer) {
+      k.reduce(static_cast<int>(warp) - 1);
+    } else if (warp < kFirstScanner) {
+      k.store(static_cast<int>(warp) - kFirstStorer);
+    } else if constexpr (kOwnRows) {
+      k.chain(behind);
+    } else if (load_shared(&k.control.launch.rank) == 0) {
+      k.scan(warp - kFirstScanner, behind);
     }
     end_launch(a, k.control.launch, k.tag);
   }
@@ -425,29 +511,40 @@ struct SplitRowsKernel {
         barrier_init(&control.full[i], kFullCount);
         barrier_init(&control.summed[i], kReducerTeam);
         barrier_init(&control.reduced[i], kReducerTeam);
+        barrier_init(&control.started[i], 1);
         barrier_init(&control.empty[i], kReducerTeam + kTeam);
       }
       store_shared(&control.groups_done, 0u);
       control.loading.begin();
     }
-    if (thread < kBatches) store_shared(&control.batch_flag[thread], 0u);
-    if (thread < kGroups) store_shared(&control.group_flag[thread], 0u);
-    if (thread < kScanners) store_shared(&control.current[thread], thread);
+    if constexpr (!kOwnRows) {
+      if (thread < kBatches) store_shared(&control.batch_flag[thread], 0u);
+      if (thread < kGroups) store_shared(&control.group_flag[thread], 0u);
+      if (thread < kScanners) store_shared(&control.current[thread], 0u);
+      if (thread == 0) store_shared(&control.scanners, static_cast<u32>(kOwnScanners)), store_shared(&control.next_job, 0u);
+    }
+    if (!kScansAlone && thread == 32) take_first_tickets();  // beside the other way to memory
     tag = begin_launch(a, control.launch);
   }
+  CUMULUS_DEVICE void take_first_tickets() const {
+    store_shared(&control.first_ticket, static_cast<i64>(fetch_add(a.workspace + kTicket, first_tickets())));
+  }
 
-  // Narrow elements give the scanners so much to do that, where there are many blocks, theirs has no tiles: once another block has begun.
-  static constexpr bool kScansAlone = S::In::kBytes <= 2 && sizeof(Element) <= 4;
+  // The first block, if others have begun.
   CUMULUS_DEVICE bool only_scans() {
     if (thread_index() == 0) {
       bool others = false;
       if (load_shared(&control.launch.rank) == 0 && block_count() >= 32)
-        for (int looks = 0; !others && looks < 100; ++looks, pause()) others = begun_blocks(a) > 1;
+#pragma unroll 1
+        for (int looks = 0; !others && looks < kLooks; ++looks, pause()) others = begun_blocks(a) > 1;
       store_shared(&control.only_scans, static_cast<u32>(others));
+      if (others) store_shared(&control.scanners, static_cast<u32>(kScanners));
+      else take_first_tickets();
     }
     sync_block();
     return load_shared(&control.only_scans) != 0;
   }
+  static constexpr int kLooks = 100;
 };
 
 }  // namespace cumulus::cuda

@@ -97,6 +97,14 @@ struct Stage {
   CUMULUS_DEVICE void read(int x, typename R::B (&q)[4]) const {
     const bool backward = kContiguous && run.backward();
     typename R::B v[4] = {};
+    if constexpr (R::kAligned) {  // and so long that quads are whole
+      PackedQuad<kBytes> quad = {};
+      if (x < count) quad.template take<SharedMemory>(at + shift + (backward ? count - 4 - x : x) * kBytes);
+#pragma unroll
+      for (int k = 0; k < 4; ++k) v[k] = quad.get(k);
+      turn(backward, v, q);
+      return;
+    }
     if (x + 3 < count) {
       const u8* p = at + shift + (backward ? count - 4 - x : x) * kBytes;
       if (R::kAligned || (shift + (backward ? count * kBytes : 0)) % kVector == 0) {

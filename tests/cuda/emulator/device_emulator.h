@@ -76,6 +76,12 @@ inline void store_release_shared(u32* p, u32 v) {
   *p = v;
 }
 
+inline u32 fetch_add_shared(u32* p, u32 v) {
+  const u32 before = load_acquire_shared(p);
+  store_release_shared(p, before + v);
+  return before;
+}
+
 inline u32 shuffle_word(u32 v, u32 lane) { return emulator::shuffle(v, lane); }
 inline u32 ballot(bool predicate) { return emulator::ballot(predicate); }
 inline void sync_warp() { emulator::sync_warp(); }
@@ -118,6 +124,8 @@ inline void async_load16(void* to, const void* from) { emulator::async_load(to, 
 inline void async_arrive(Barrier* b) { emulator::async_arrive(b); }
 
 // Conversions of the 16-bit formats, to nearest even, from their definition.
+inline u16 half_of(u32 word, int which) { return static_cast<u16>(word >> (16 * which)); }
+inline u32 word_of(u16 low, u16 high) { return low | static_cast<u32>(high) << 16; }
 inline float f16_to_f32(u16 h) {
   const int exponent = h >> 10 & 31, mantissa = h & 1023;
   const float sign = h & 0x8000 ? -1.0f : 1.0f;
