@@ -329,10 +329,12 @@ TEST(SplitKernels, a_total_may_take_its_initial_values_place) {
       for (int round = 0; round < (full() ? 100 : 12); ++round) {
         Case c;
         const bool rows = layout == Layout::split_rows, spread = layout == Layout::spread_rows;
-        const std::int64_t length = rows     ? 2 * 131072 + 4096
+        const bool own = rows && tuning.scanners == 0;  // rows of a block's own
+        const std::int64_t length = own      ? 2 * 4096
+                                    : rows   ? 2 * 131072 + 4096
                                     : spread ? 2 * 4096 + (tuning.warps == 8 ? 4096 : 77 * random.below(2))
                                              : random.pick(std::vector<std::int64_t>{600, 4096 + 600, 2 * 4096});
-        if (rows || spread) c.shape = {1, length}, c.axis = 1;
+        if (rows || spread) c.shape = {own ? 4 : 1, length}, c.axis = 1;
         else
           c.shape = {length, tuning.scanners > 2   ? (tuning.columns == 2 ? 12 : 3)
                              : tuning.columns == 1 ? 48
