@@ -301,7 +301,7 @@ void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tunin
     EXPECT_TRUE(plan.reducers == 1 || plan.reducers + plan.flight <= plan.slots);
     EXPECT_TRUE(plan.storers == 1 || plan.storers + plan.flight <= plan.slots);
     EXPECT_LE(plan.loaders, plan.slots);
-    const bool exchanges = plan.layout == Layout::split_rows || plan.scanners > 0;
+    const bool exchanges = plan.layout == Layout::split_rows || plan.narrow > 0 || plan.scanners > 0;
     EXPECT_EQ(plan.workspace_words > 0, exchanges);
     if (plan.layout == Layout::split_columns && plan.narrow == 0 && exchanges) {
       EXPECT_LT(plan.scanners, static_cast<int>(plan.grid)) << "a block that takes tiles";

@@ -370,10 +370,10 @@ struct ColumnRingKernel {
                          start_of<S>(a, offsets[c]));
       }
       const Row<S, Strided<S>> row(a, offsets[0]);
+      const i64 whole = min_of(a.n, a.n_out) / kRows;
       for (i64 batch = 0; batch < batches; ++batch, ++i) {
         const int slot = static_cast<int>(i % kSlots);
         barrier_wait(&barriers.full[slot], static_cast<u32>(i / kSlots) & 1);
-        const i64 whole = min_of(a.n, a.n_out) / kRows;
         if (batch < whole && active)
           scan_batch<true>(batch, ring + slot * kSlotBytes, walkers, offsets, row.out.place(batch * kRows), true);
         else scan_batch<false>(batch, ring + slot * kSlotBytes, walkers, offsets, row.out.place(batch * kRows), active);

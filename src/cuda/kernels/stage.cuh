@@ -107,7 +107,7 @@ struct Stage {
     }
     if (x + 3 < count) {
       const u8* p = at + shift + (backward ? count - 4 - x : x) * kBytes;
-      if (R::kAligned || (shift + (backward ? count * kBytes : 0)) % kVector == 0) {
+      if ((shift + (backward ? count * kBytes : 0)) % kVector == 0) {
         load_quad<SharedMemory, kBytes>(p, v);
       } else {
 #pragma unroll
@@ -116,13 +116,11 @@ struct Stage {
       turn(backward, v, q);
       return;
     }
-    if constexpr (!R::kAligned) {
 #pragma unroll
-      for (int k = 0; k < 4; ++k)
-        if (x + k < count) v[k] = load_shared(reinterpret_cast<const typename R::B*>(at + shift) + (backward ? count - 1 - x - k : x + k));
+    for (int k = 0; k < 4; ++k) {
+      if (x + k < count) v[k] = load_shared(reinterpret_cast<const typename R::B*>(at + shift) + (backward ? count - 1 - x - k : x + k));
+      q[k] = v[k];
     }
-#pragma unroll
-    for (int k = 0; k < 4; ++k) q[k] = v[k];
   }
 
  private:
