@@ -14,9 +14,9 @@ set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 # The order fixes every operation: no contraction, no reassociation.
 add_compile_options(-Wall -Wextra -ffp-contract=off)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  # GCC 12 sees overlaps in std::string that are not there (GCC bug 105329), and with sanitizers or NEON uninitialised variables.
+  # GCC 12 sees overlaps in std::string that are not there (GCC bug 105329), and with NEON or sanitizers uninitialised variables.
   add_compile_options(-Wno-restrict)
-  if(CUMULUS_SANITIZE OR CMAKE_CROSSCOMPILING)
+  if(CMAKE_CROSSCOMPILING)
     add_compile_options(-Wno-maybe-uninitialized)
   endif()
 endif()
@@ -37,12 +37,17 @@ endif()
 
 # Dev builds run at a usable speed, with the standard library's assertions.
 set(CMAKE_CXX_FLAGS_DEBUG "-Og -g")
-add_compile_definitions($<$<CONFIG:Debug,Sanitize>:_GLIBCXX_ASSERTIONS>)
+add_compile_definitions($<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
 
-# Sanitizer builds (build type Sanitize): quick to compile and to run, with line numbers.
+# Sanitizer builds: quick to compile and to run, with line numbers. Targets that set CUMULUS_PLAIN are compiled as for a release.
 if(CUMULUS_SANITIZE)
   list(JOIN CUMULUS_SANITIZE "," sanitizers)
-  add_compile_options(-O1 -g1 -fno-omit-frame-pointer -fsanitize=${sanitizers} -fno-sanitize-recover=all)
+  set(instrumented $<NOT:$<BOOL:$<TARGET_PROPERTY:CUMULUS_PLAIN>>>)
+  add_compile_options("$<${instrumented}:-O1;-UNDEBUG;-g1;-fno-omit-frame-pointer;-fsanitize=${sanitizers};-fno-sanitize-recover=all>")
+  add_compile_definitions($<${instrumented}:_GLIBCXX_ASSERTIONS>)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    add_compile_options($<${instrumented}:-Wno-maybe-uninitialized>)
+  endif()
   add_link_options(-fsanitize=${sanitizers})
 endif()
 

@@ -41,9 +41,8 @@ class Tune : public testing::Test {
   }
 
   // The same with so many configurations and all the time they need, which the margin keeps short: nothing saves half.
-  static std::vector<std::string> tries(int evaluations) {
-    return {"tune",     "--shape", "256x1024", "--axis", "1", "--evaluations", std::to_string(evaluations),
-            "--budget", "10min",   "--margin", "50"};
+  static std::vector<std::string> tries(int evaluations, const std::string& shape = "256x1024") {
+    return {"tune", "--shape", shape, "--axis", "1", "--evaluations", std::to_string(evaluations), "--budget", "10min", "--margin", "50"};
   }
 
   // A tuning file whose one entry is made for this very machine and for the plan's shape.
@@ -121,8 +120,9 @@ TEST_F(Tune, EveryKindOfScanIsTuned) {
 
 TEST_F(Tune, OtherSearches) {
   for (const char* search : {"exhaustive", "random"}) {
-    const json session = json::parse(out({"tune", "--shape", "256x1024", "--axis", "1", "--evaluations", "6", "--search", search, "--json",
-                                          "-", "--no-save", "--budget", "1min"}));
+    std::vector<std::string> words = tries(6);
+    words.insert(words.end(), {"--search", search, "--json", "-", "--no-save"});
+    const json session = json::parse(out(words));
     EXPECT_EQ(session.at("stages").at(0).at("name"), search);
     EXPECT_EQ(session.at("stages").at(0).at("candidates").size(), 5u);
   }
@@ -201,8 +201,9 @@ TEST_F(Tune, ManyProcessesLoseNothing) {
     for (const char* op : {"sum", "max", "min"}) {
       const pid_t child = fork();
       if (child == 0) {
-        const Outcome outcome = folder.run({"tune", "--shape", std::string(rows) + "x64", "--axis", "1", "--op", op, "--evaluations", "2"});
-        _exit(outcome.code);
+        std::vector<std::string> words = tries(2, std::string(rows) + "x64");
+        words.insert(words.end(), {"--op", op});
+        _exit(folder.run(words).code);
       }
       children.push_back(child);
     }
