@@ -1,5 +1,4 @@
-// The host side on a real GPU: contexts, streams, captures, caches, failures. Skipped where there is none. (Bits are other tests' matter:
-// here integers are scanned, whose result anyone can compute.)
+// The host side on a real GPU: contexts, streams, caches, failures. Skipped where there is none.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -8,8 +7,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
-#include <memory>
-#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,90 +19,10 @@
 #include "cuda/program.h"
 #include "cumulus/cumulus.hpp"
 #include "error.h"
-#include "temporary_folder.h"
+#include "gpu_fixture.h"
 
+namespace gpu_test {
 namespace {
-
-using namespace cumulus;
-using namespace cumulus::cuda;
-
-constexpr std::int64_t kLong = 3000017;  // a length whose scan needs a workspace
-
-class Gpu : public testing::Test {
- protected:
-  void SetUp() override {
-    setenv("CUMULUS_CACHE_DIR", (temporary().path + "/cache").c_str(), 0);
-    try {
-      found = &driver();
-    } catch (const Failure& failure) {
-      GTEST_SKIP() << failure.message;
-    }
-    scope.emplace(gpu(), nullptr, 0);
-  }
-  static support::TemporaryFolder& temporary() {
-    static support::TemporaryFolder folder;
-    return folder;
-  }
-
-  const Driver& gpu() { return *found; }
-
-  // Device memory for n numbers; freed with the test.
-  struct Array {
-    const Driver& gpu;
-    CUdeviceptr address = 0;
-    std::int64_t n;
-    Array(const Driver& driver, std::int64_t size) : gpu(driver), n(size) {
-      EXPECT_EQ(gpu.cuMemAlloc(&address, static_cast<std::size_t>(8 * n)), 0);
-    }
-    ~Array() { gpu.cuMemFree(address); }
-    Array(const Array&) = delete;
-    Array& operator=(const Array&) = delete;
-
-    void put(const std::vector<std::int64_t>& x) {
-      EXPECT_EQ(gpu.cuMemcpyHtoDAsync(address, x.data(), 8 * x.size(), nullptr), 0);
-      EXPECT_EQ(gpu.cuCtxSynchronize(), 0);
-    }
-    std::vector<std::int64_t> get() const {
-      std::vector<std::int64_t> x(static_cast<std::size_t>(n));
-      EXPECT_EQ(gpu.cuCtxSynchronize(), 0);
-      EXPECT_EQ(gpu.cuMemcpyDtoHAsync(x.data(), address, 8 * x.size(), nullptr), 0);
-      EXPECT_EQ(gpu.cuCtxSynchronize(), 0);
-      return x;
-    }
-  };
-
-  static std::vector<std::int64_t> numbers(std::int64_t n, std::int64_t start = 0) {
-    std::vector<std::int64_t> x(static_cast<std::size_t>(n));
-    for (std::int64_t i = 0; i < n; ++i) x[static_cast<std::size_t>(i)] = (start + i * 7919) % 1000 - 300;
-    return x;
-  }
-  static std::vector<std::int64_t> summed(std::vector<std::int64_t> x) {
-    std::partial_sum(x.begin(), x.end(), x.begin());
-    return x;
-  }
-
-  static void scan(CUdeviceptr in, CUdeviceptr out, std::int64_t n, CUstream stream = nullptr, const Call& call = {}) {
-    try {
-      scan_or_throw(in, out, n, stream, call);
-    } catch (const Failure& failure) {
-      ADD_FAILURE() << failure.message;
-    }
-  }
-  static void scan_or_throw(CUdeviceptr in, CUdeviceptr out, std::int64_t n, CUstream stream = nullptr, const Call& call = {}) {
-    cumulus_scan_args a{};
-    a.struct_size = sizeof a;
-    a.stream = stream;
-    a.in = {reinterpret_cast<void*>(in), &n, nullptr, 1, CUMULUS_DTYPE_i64, CUMULUS_CUDA, 0};
-    a.out = a.in;
-    a.out.data = reinterpret_cast<void*>(out);
-    Problem problem;
-    canonicalise(a, true, problem);
-    cuda::run(problem, call);
-  }
-
-  const Driver* found = nullptr;
-  std::optional<ContextScope> scope;
-};
 
 TEST_F(Gpu, IsDescribed) {
   const DeviceInfo& info = device_info(0);
@@ -297,40 +214,6 @@ TEST_F(Gpu, AWorkspaceOfTheVerySizeThroughTheCInterface) {
   refused(reinterpret_cast<std::uintptr_t>(host), bytes, "workspace: ");
 }
 
-// Once no graph holds memory any more: the driver lets go of it on a thread of its own.
-WorkspaceCounts counts_without_graphs() {
-  for (int k = 0; k < 5000 && workspace_counts().captures > 0; ++k) usleep(1000);
-  return workspace_counts();
-}
-
-TEST_F(Gpu, AGivenWorkspaceInAGraph) {
-  Array in(gpu(), kLong), out(gpu(), kLong), workspace(gpu(), 1 << 20);
-  in.put(numbers(kLong));
-  workspace.put(std::vector<std::int64_t>(1 << 20));
-  Call call;
-  call.workspace = {reinterpret_cast<void*>(workspace.address), 8 << 20};
-  ASSERT_EQ(counts_without_graphs().captures, 0) << "of earlier tests' graphs";
-  CUstream stream;
-  CUgraph graph = nullptr;
-  CUgraphExec executable = nullptr;
-  ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
-  ASSERT_EQ(gpu().cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), 0);
-  scan(in.address, out.address, kLong, stream, call);
-  ASSERT_EQ(gpu().cuStreamEndCapture(stream, &graph), 0);
-  ASSERT_EQ(gpu().cuGraphInstantiateWithFlags(&executable, graph, 0), 0);
-  EXPECT_EQ(workspace_counts().captures, 0);
-  for (int k = 0; k < 5; ++k) {
-    in.put(numbers(kLong, k));
-    ASSERT_EQ(gpu().cuGraphLaunch(executable, stream), 0);
-    scan(in.address, out.address, kLong, stream, call);  // between replays, in the same stream
-    ASSERT_EQ(gpu().cuStreamSynchronize(stream), 0);
-    EXPECT_EQ(out.get(), summed(numbers(kLong, k)));
-  }
-  gpu().cuGraphExecDestroy(executable);
-  gpu().cuGraphDestroy(graph);
-  gpu().cuStreamDestroy(stream);
-}
-
 TEST_F(Gpu, HostTensorsOfAnyLayout) {
   // Columns of a 300 x 200 view with gaps, backwards along the axis, in place, with an initial value per column that becomes its total.
   constexpr std::int64_t kRows = 300, kColumns = 200, kRowStep = 512, kColumnStep = 2;
@@ -357,142 +240,6 @@ TEST_F(Gpu, HostTensorsOfAnyLayout) {
   EXPECT_EQ(last, expected_last);
   EXPECT_GT(seconds.scan, 0);
   EXPECT_LT(seconds.scan, 0.1);
-}
-
-// ---- graphs ----
-
-struct Graph {
-  const Driver& gpu;
-  CUgraph graph = nullptr;
-  CUgraphExec executable = nullptr;
-
-  explicit Graph(const Driver& driver) : gpu(driver) {}
-  ~Graph() {
-    if (executable) gpu.cuGraphExecDestroy(executable);
-    if (graph) gpu.cuGraphDestroy(graph);
-  }
-  Graph(const Graph&) = delete;
-  Graph& operator=(const Graph&) = delete;
-  void end(CUstream stream) {
-    EXPECT_EQ(gpu.cuStreamEndCapture(stream, &graph), 0);
-    EXPECT_EQ(gpu.cuGraphInstantiateWithFlags(&executable, graph, 0), 0);
-  }
-};
-
-TEST_F(Gpu, AFirstCallUnderCaptureWorksInEveryMode) {
-  CUstream stream;
-  ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
-  int round = 0;
-  for (const int mode : {CU_STREAM_CAPTURE_MODE_GLOBAL, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, CU_STREAM_CAPTURE_MODE_RELAXED}) {
-    Array in(gpu(), kLong), out(gpu(), kLong);
-    in.put(numbers(kLong));
-    Call call;
-    call.tuning.chunks = 1 + round++ % 2;  // a kernel that was not loaded before, at least once
-    Graph graph(gpu());
-    ASSERT_EQ(gpu().cuStreamBeginCapture(stream, mode), 0);
-    scan(in.address, out.address, kLong, stream, call);
-    graph.end(stream);
-    EXPECT_NE(out.get(), summed(numbers(kLong))) << "captured, not run";
-    for (int k = 0; k < 5; ++k) {
-      in.put(numbers(kLong, k));
-      ASSERT_EQ(gpu().cuGraphLaunch(graph.executable, stream), 0);
-      ASSERT_EQ(gpu().cuStreamSynchronize(stream), 0);
-      EXPECT_EQ(out.get(), summed(numbers(kLong, k)));
-    }
-  }
-  gpu().cuStreamDestroy(stream);
-}
-
-TEST_F(Gpu, SeveralGraphsForkedBranchesAndPlainCallsAtOnce) {
-  constexpr int kGraphs = 3;
-  CUstream stream[kGraphs], side[kGraphs];
-  CUevent fork, join;
-  ASSERT_EQ(gpu().cuEventCreate(&fork, CU_EVENT_DISABLE_TIMING), 0);
-  ASSERT_EQ(gpu().cuEventCreate(&join, CU_EVENT_DISABLE_TIMING), 0);
-  std::vector<std::unique_ptr<Array>> in, out;
-  std::vector<std::unique_ptr<Graph>> graphs;
-  ASSERT_EQ(counts_without_graphs().captures, 0) << "of earlier tests' graphs";
-  for (int g = 0; g < kGraphs; ++g) {
-    ASSERT_EQ(gpu().cuStreamCreate(&stream[g], CU_STREAM_NON_BLOCKING), 0);
-    ASSERT_EQ(gpu().cuStreamCreate(&side[g], CU_STREAM_NON_BLOCKING), 0);
-    for (int k = 0; k < 2; ++k) {
-      in.push_back(std::make_unique<Array>(gpu(), kLong));
-      out.push_back(std::make_unique<Array>(gpu(), kLong));
-      in.back()->put(numbers(kLong, 2 * g + k));
-    }
-  }
-  // All captures are open at the same time.
-  for (int g = 0; g < kGraphs; ++g) ASSERT_EQ(gpu().cuStreamBeginCapture(stream[g], CU_STREAM_CAPTURE_MODE_RELAXED), 0);
-  for (int g = 0; g < kGraphs; ++g) {
-    graphs.push_back(std::make_unique<Graph>(gpu()));
-    ASSERT_EQ(gpu().cuEventRecord(fork, stream[g]), 0);
-    ASSERT_EQ(gpu().cuStreamWaitEvent(side[g], fork, 0), 0);
-    scan(in[static_cast<std::size_t>(2 * g)]->address, out[static_cast<std::size_t>(2 * g)]->address, kLong, stream[g]);
-    scan(in[static_cast<std::size_t>(2 * g + 1)]->address, out[static_cast<std::size_t>(2 * g + 1)]->address, kLong, side[g]);
-    ASSERT_EQ(gpu().cuEventRecord(join, side[g]), 0);
-    ASSERT_EQ(gpu().cuStreamWaitEvent(stream[g], join, 0), 0);
-  }
-  for (int g = 0; g < kGraphs; ++g) graphs[static_cast<std::size_t>(g)]->end(stream[g]);
-  EXPECT_EQ(workspace_counts().captures, 2 * kGraphs);
-  Array plain_in(gpu(), kLong), plain_out(gpu(), kLong);
-  plain_in.put(numbers(kLong, 77));
-  for (int round = 0; round < 20; ++round) {
-    for (int g = 0; g < kGraphs; ++g) ASSERT_EQ(gpu().cuGraphLaunch(graphs[static_cast<std::size_t>(g)]->executable, stream[g]), 0);
-    scan(plain_in.address, plain_out.address, kLong, CU_STREAM_PER_THREAD);
-  }
-  ASSERT_EQ(gpu().cuCtxSynchronize(), 0);
-  for (int k = 0; k < 2 * kGraphs; ++k) EXPECT_EQ(out[static_cast<std::size_t>(k)]->get(), summed(numbers(kLong, k))) << k;
-  EXPECT_EQ(plain_out.get(), summed(numbers(kLong, 77)));
-  graphs.clear();
-  EXPECT_EQ(counts_without_graphs().captures, 0);
-  EXPECT_GE(workspace_counts().idle, 2 * kGraphs);
-  for (int g = 0; g < kGraphs; ++g) gpu().cuStreamDestroy(stream[g]), gpu().cuStreamDestroy(side[g]);
-  gpu().cuEventDestroy(fork), gpu().cuEventDestroy(join);
-}
-
-TEST_F(Gpu, AGraphOutlivesItsStreamAndTheFirstHandle) {
-  CUstream stream, other;
-  ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
-  ASSERT_EQ(gpu().cuStreamCreate(&other, CU_STREAM_NON_BLOCKING), 0);
-  Array in(gpu(), kLong), out(gpu(), kLong);
-  in.put(numbers(kLong));
-  Graph graph(gpu());
-  ASSERT_EQ(gpu().cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), 0);
-  scan(in.address, out.address, kLong, stream);
-  graph.end(stream);
-  gpu().cuStreamDestroy(stream);
-  gpu().cuGraphDestroy(graph.graph);  // the executable keeps the workspace alive
-  graph.graph = nullptr;
-  Graph second(gpu());
-  ASSERT_EQ(gpu().cuStreamBeginCapture(other, CU_STREAM_CAPTURE_MODE_GLOBAL), 0);
-  scan(in.address, out.address, kLong, other);
-  second.end(other);
-  for (int k = 0; k < 10; ++k) {
-    ASSERT_EQ(gpu().cuGraphLaunch(graph.executable, other), 0);
-    ASSERT_EQ(gpu().cuGraphLaunch(second.executable, other), 0);
-  }
-  EXPECT_EQ(out.get(), summed(numbers(kLong)));
-  gpu().cuStreamDestroy(other);
-}
-
-TEST_F(Gpu, TheLegacyStreamDuringACaptureIsAClearError) {
-  CUstream stream;
-  Array x(gpu(), kLong);
-  ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_DEFAULT), 0);
-  ASSERT_EQ(gpu().cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), 0);
-  try {
-    scan_or_throw(x.address, x.address, kLong, nullptr);
-    ADD_FAILURE() << "nothing was refused";
-  } catch (const Failure& failure) {
-    EXPECT_NE(failure.message.find("capture"), std::string::npos) << failure.message;
-  }
-  CUgraph graph = nullptr;
-  gpu().cuStreamEndCapture(stream, &graph);
-  if (graph) gpu().cuGraphDestroy(graph);
-  gpu().cuStreamDestroy(stream);
-  x.put(numbers(kLong));
-  scan(x.address, x.address, kLong);
-  EXPECT_EQ(x.get(), summed(numbers(kLong)));
 }
 
 // ---- failures ----
@@ -694,3 +441,4 @@ TEST_F(Gpu, DoctorIsContent) {
 }
 
 }  // namespace
+}  // namespace gpu_test
