@@ -1,0 +1,277 @@
+// Layouts of rows that are contiguous, or all of whose tensors run along the axis together.
+#include <array>
+#include <string>
+
+#include "cuda/plan_layouts.h"
+
+namespace cumulus::cuda::planning {
+namespace {
+
+constexpr int kShortRow = 128;
+constexpr int kShortThreads = 256;
+// Registers that hold a tile: half of a thread's, more would spill (measured by tests/cuda/compile_test).
+constexpr int kTileRegisters = 144;
+// split_rows: warps of a scanning block that do nothing else, where warps of any role scan (kernels/split_rows.cuh).
+constexpr int kOwnScanners = 4;
+// A row is one block's, if there are so many for each block, and they have fewer chunks: longer ones leave blocks idle at the end.
+constexpr int kOwnRows = 8, kOwnChunks = 32;
+// Rows for all blocks of an SM that walk.
+constexpr int kManyRows = 16;
+// A block's chunk is one of 32 nodes of 32 at most, and sixteen bits count tiles (kernels/spread_rows.cuh).
+constexpr std::int64_t kSpreadChunks = 1024, kSpreadTiles = 0xffff;
+// Where spread_rows is chosen: from so many chunks of a call up to so many of four-byte elements, in fewer rows than half the SMs. Measured
+// on an H200: docs/decisions.md.
+constexpr std::int64_t kSpreadLeast = 3, kSpreadMost = 1024;
+
+int power_above(std::int64_t v) { return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(v, 1)))); }
+
+// Registers that one segment takes in the rows kernel: elements and what they are made of while it is under way, or, where that is less and
+// rows are aligned, as it came (kKeep in kernels/memory.cuh).
+int segment_registers(const Problem& p, bool aligned) {
+  const int raw = static_cast<int>(bytes(p.in_dtype)) * inputs(p.op), mask = p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0;
+  if (aligned && raw + mask < element_bytes(p)) return raw + mask + element_bytes(p) / 4;
+  return std::max(element_bytes(p), raw) + mask;
+}
+
+// Registers beside those: for the levels above, addresses, conversions. Generous where it is not the plain case that is measured.
+int working_registers(const Problem& p, const Plan& plan) {
+  const int element = element_bytes(p);
+  const bool plain = p.in_dtype == p.out_dtype && !p.masked() && p.op == Op::sum && plan.step != 0 && !plan.total;
+  if (plain && element <= 8) return element <= 4 ? 48 : 80;
+  return 80 + 4 * element + (plan.step == 0 ? 32 : 0) + (p.masked() ? 16 : 0);
+}
+
+int most_segments(const Problem& p, bool aligned) {
+  // Shifting takes time in which a block neither loads nor stores: rows that are not aligned are walked, by two blocks of an SM.
+  // Elements of 8 bytes and more leave room for two blocks, too.
+  const unsigned most = element_bytes(p) > 8 ? 4 : element_bytes(p) == 8 ? 8 : aligned ? 32 : 16;
+  return static_cast<int>(
+      std::clamp<unsigned>(std::bit_floor(static_cast<unsigned>(kTileRegisters / segment_registers(p, aligned))), 1, most));
+}
+
+std::int64_t row_capacity(const Problem& p, bool aligned) {
+  const int most = most_segments(p, aligned);
+  return (most == 32 ? 10 * 32 : (element_bytes(p) >= 8 ? 4 : 8) * most) * kSegment;
+}
+
+// Blocks of an SM whose threads may have so many registers each: those lie in four partitions, and a warp's in one of them.
+int blocks_by_registers(const DeviceInfo& device, int registers, int warps) {
+  const int most = std::max(1, std::min(device.blocks_per_sm, device.warps_per_sm / warps));
+  const auto fits = [&](int blocks) {
+    const auto in_partition = static_cast<int>(divide_up(blocks * warps, 4));
+    return device.registers_per_sm / 4 / (32 * in_partition) / 8 * 8 >= registers;
+  };
+  int blocks = 1;
+  while (blocks < most && fits(blocks + 1)) ++blocks;
+  return blocks;
+}
+
+// Elements that are narrower in memory stay so in registers, and leave room for three blocks of an SM.
+bool is_kept_narrow(const Problem& p, const Plan& plan) { return plan.aligned && bytes(p.in_dtype) * inputs(p.op) < element_bytes(p); }
+
+// Are rows whole tiles and one segment, or a part of one, which the last warp can take with the last tile? It costs a few registers. The
+// largest tiles have them only where rows are held, and by no more warps than may have all registers each.
+bool has_tail(const Problem& p, const Plan& plan, std::int64_t needed) {
+  const int tile = plan.warps * plan.segments;
+  const bool large = plan.segments * segment_registers(p, plan.aligned) > kTileRegisters * 2 / 3;
+  return needed > tile && tile % 32 == 0 && (needed - 1) % tile == 0 && (!large || (needed - 1 == tile && plan.warps <= 8));
+}
+
+// Rows that begin anywhere, whose shifting takes no more registers than are left to sixteen warps.
+bool is_odd_and_plain(const Problem& p, const Plan& plan) {
+  return plan.step != 0 && !plan.aligned && bytes(p.in_dtype) == 4 && p.in_dtype == p.out_dtype && inputs(p.op) == 1 && !p.masked() &&
+         !plan.total;
+}
+
+// Is a ring faster than walking rows, where there are rows for all blocks? It needs much shared memory and bulk copies. As measured on an
+// H200: docs/decisions.md.
+bool is_ring_faster(const Problem& p, const DeviceInfo& device, const Plan& plan) {
+  if (device.capability < 90 || !plan.aligned || inputs(p.op) == 2 || p.masked()) return false;
+  const std::int64_t capacity = row_capacity(p, true), kRowsOfWarps = 257 * kSegment;  // what eight warps hold
+  if (element_bytes(p) == 8) return p.rows >= kManyRows * device.sms && p.n_out > capacity;
+  if (p.in_dtype != DType::f32 || p.out_dtype != DType::f32 || p.rows < kOwnRows * device.sms) return false;
+  return (p.n_out > kRowsOfWarps && p.n_out < 512 * kSegment) || p.n_out >= kOwnChunks * kChunk;  // not whole steps, or long
+}
+
+// A block's tile for rows of `needed` segments.
+void choose_tile(const Problem& p, const Tuning& tuning, std::int64_t needed, Plan& plan) {
+  const int most = plan.step == 0 ? std::min(8, most_segments(p, false)) : most_segments(p, plan.aligned);
+  plan.warps = element_bytes(p) >= 8 ? 4 : 8, plan.segments = most;
+  const bool narrow = is_kept_narrow(p, plan);
+  if (needed <= std::min(8, most)) plan.warps = 1, plan.segments = power_above(needed);  // a warp holds the row
+  else if (needed <= 64) plan.segments = std::min(4, most), plan.warps = std::max(power_above(divide_up(needed, plan.segments)), 1);
+  else if (needed <= 128 && plan.step < 0 && most == 32) plan.warps = 4;  // with 8 warps of 16 segments, rows in reverse spill 120 bytes
+  else if (narrow && most == 32) plan.warps = 4;
+  else if (element_bytes(p) == 8 && plan.aligned && p.in_dtype == p.out_dtype && !p.masked()) plan.warps = 2, plan.segments = 16;
+  else if (needed <= 128) plan.segments = std::min(16, most);
+  else if (needed <= 256 && is_odd_and_plain(p, plan)) plan.warps = 2 * static_cast<int>(divide_up(needed, 32)), plan.segments = 16;
+  else if (p.masked() && plan.aligned && most == 16) plan.warps = 4;  // of 294 tunings on an H200 the fastest, by 1.5 %
+  else if (needed <= 192 && most == 32) plan.warps = 2 * static_cast<int>(divide_up(needed, 32)), plan.segments = 16;
+  else if (needed <= 256 && most == 32) plan.warps = static_cast<int>(divide_up(needed, 32));
+  else if (needed <= 320 && most == 32) plan.segments = 16;  // nine or ten warps that hold a row spill
+  plan.warps = std::min(plan.warps, element_bytes(p) > 8 ? 8 : 16);
+  if (tuning.warps > 0) plan.warps = tuning.warps;
+  if (tuning.segments > 0) plan.segments = tuning.segments;
+  // What is walked is whole chunks, and as many as make a balanced subtree.
+  const int tile = plan.warps * plan.segments;
+  if (tile < needed || (tile > 32 && tile % 32 != 0)) plan.warps = static_cast<int>(std::bit_floor(static_cast<unsigned>(plan.warps)));
+  while (plan.warps * plan.segments < 32 && plan.warps * plan.segments < needed) plan.warps *= 2;
+}
+
+}  // namespace
+
+Layout choose_rows(const Problem& p, const DeviceInfo& device, const Plan& plan) {
+  if (p.n_out <= kShortRow) return Layout::packed_rows;
+  const std::int64_t chunks = divide_up(p.n, kChunk), capacity = row_capacity(p, plan.aligned);
+  if (chunks > 1 && p.rows < device.sms / 2 && p.rows * chunks >= kSpreadLeast && p.rows * chunks * element_bytes(p) <= kSpreadMost * 4)
+    return Layout::spread_rows;
+  if (is_ring_faster(p, device, plan)) return Layout::split_rows;
+  if (p.n_out <= capacity) return Layout::rows;
+  // Eight bytes: several blocks of an SM walk, while there are rows for them.
+  if (element_bytes(p) == 8 && plan.aligned && p.rows >= kManyRows * device.sms) return Layout::rows;
+  const bool few = p.rows < device.sms, many = p.rows >= kManyRows * device.sms;
+  return few || p.n_out > (element_bytes(p) > 4 ? 2 : many ? 8 : 4) * capacity ? Layout::split_rows : Layout::rows;
+}
+
+bool plan_short_rows(const Problem& p, const DeviceInfo& device, Plan& plan) {
+  if (p.n_out > kShortRow) return false;
+  plan.layout = Layout::short_rows;
+  plan.lanes = power_above(divide_up(p.n_out, 4));
+  plan.warps = kShortThreads / 32;
+  plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, divide_up(p.rows * plan.lanes, kShortThreads)));
+  // All the warps an SM can hold hide the memory's latency, if 32 registers do.
+  const int registers = 16 + 4 * element_bytes(p) + (p.masked() ? 16 : 0) + (plan.total ? 8 : 0) +
+                        (plan.aligned && p.in_dtype == DType::f32 && p.in_dtype == p.out_dtype ? 0 : 8);
+  plan.blocks_per_sm = std::clamp(device.registers_per_sm / (registers * kShortThreads), 1, device.warps_per_sm / plan.warps);
+  plan.reason = "rows of at most 128 results: several in one warp";
+  return true;
+}
+
+// Rows that are one piece of memory in every tensor, but do not begin where vectors do.
+bool plan_packed_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
+  if (p.n_out > kShortRow || plan.step == 0 || plan.aligned || p.dims > 1) return false;
+  const auto packed = [&](std::int64_t Dim::*stride, std::int64_t n) { return p.dims == 0 || p.dim[0].*stride == n; };
+  if (!packed(&Dim::in, p.n) || !packed(&Dim::out, p.n_out) || (inputs(p.op) == 2 && !packed(&Dim::in2, p.n)) ||
+      (p.masked() && !packed(&Dim::mask, p.n)))
+    return false;
+  plan_short_rows(p, device, plan);
+  plan.layout = Layout::packed_rows;
+  // Finding a quad's place costs as much as scanning it: a thread does it for some at a time, fewer of wide elements.
+  const std::int64_t widest = std::max<std::int64_t>(element_bytes(p), bytes(p.in_dtype) * inputs(p.op));
+  plan.segments = tuning.segments > 0 ? std::min(tuning.segments, 8) : std::clamp(static_cast<int>(16 / widest), 1, 4);
+  const auto shared = [&] {
+    const auto piece = [&](std::int64_t element) { return divide_up(kShortThreads * plan.segments * 4 * element + 16, 128) * 128; };
+    const std::int64_t in = piece(bytes(p.in_dtype)) * inputs(p.op) + (p.masked() ? piece(bytes(p.mask_dtype)) : 0);
+    return static_cast<std::int32_t>(std::max(in, piece(bytes(p.out_dtype))));
+  };
+  while (plan.segments > 1 && shared() > device.shared_per_block) --plan.segments;
+  plan.shared = shared();
+  plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, divide_up(p.rows * plan.lanes, kShortThreads * plan.segments)));
+  const int more = 1 + plan.segments / 2;  // quads of a thread take registers
+  plan.blocks_per_sm = std::max(1, std::min(plan.blocks_per_sm / more, device.shared_per_sm / (plan.shared + device.shared_reserved)));
+  plan.reason = "rows of at most 128 results, one behind the other: a block's rows pass through shared memory as vectors";
+  return true;
+}
+
+void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
+  plan.layout = Layout::rows;
+  const std::int64_t needed = divide_up(p.n_out, kSegment);
+  choose_tile(p, tuning, needed - 1, plan);  // as if nothing were left over
+  plan.tail = has_tail(p, plan, needed);
+  if (!plan.tail) choose_tile(p, tuning, needed, plan);
+  else if (plan.warps == 16 && tuning.warps == 0 && tuning.segments == 0)
+    plan.warps = 8;  // prefixes of 8192: twice the blocks, 0.90 to 0.93 of a copy; of 32768, in two steps: 0.90 to 0.94
+  const int tile = plan.warps * plan.segments;
+  plan.walks = needed - plan.tail > tile;
+  plan.levels = levels_for(p.n_out + tile * kSegment);
+  plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, p.rows));
+  plan.shared = static_cast<std::int32_t>(divide_up(tile * element_bytes(p), 16) * 16 + plan.levels * 6 * wide_bytes(p));
+  const bool narrow = is_kept_narrow(p, plan);
+  const int registers = plan.segments * segment_registers(p, plan.aligned) + working_registers(p, plan) + (narrow && !plan.walks ? 32 : 0);
+  plan.blocks_per_sm = blocks_by_registers(device, registers, plan.warps);
+  plan.reason = plan.walks ? "a block walks a row, a tile of it in registers" : "a block holds a row in registers";
+}
+
+// The ring of tiles; false if not even one tile fits.
+bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
+  const int in = static_cast<int>(bytes(p.in_dtype)),
+            streams = in * inputs(p.op) + (p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0);
+  plan.chunks = std::clamp(4 / streams, 1, 2);
+  if (tuning.chunks > 0) plan.chunks = tuning.chunks;
+  // Of elements of eight bytes and more a ring holds few tiles, none of which may stay in it for long: teams of warps share a tile. Narrow
+  // elements are more a second, so more warps. Measured on an H200: docs/decisions.md.
+  const int element = element_bytes(p);
+  const auto [reducers, storers, team, scanners] = element > 16  ? std::array{1, 1, 2, 4}
+                                                   : element > 8 ? std::array{1, 2, 2, 4}
+                                                   : element > 4 ? std::array{1, 2, 4, in < 8 ? 8 : 4}
+                                                   : in <= 2     ? std::array{3, 6, 2, 15}
+                                                                 : std::array{4, 6, 1, 7};
+  plan.team = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(tuning.team > 0 ? tuning.team : team, 1, 8))));
+  const std::int64_t blocks = tuning.blocks > 0 ? tuning.blocks : device.sms;
+  const bool own = tuning.scanners == 0 && p.n < kOwnChunks * kChunk && p.rows >= (tuning.blocks > 0 ? 2 : kOwnRows) * blocks;
+  plan.reducers = tuning.reducers > 0                ? tuning.reducers
+                  : plan.chunks == 1 || element <= 4 ? reducers
+                                                     : reducers * (own ? 2 : plan.team);  // teams have tiles of one chunk
+  plan.storers = tuning.storers > 0 ? tuning.storers : storers;
+  // Rows that are a block's own need none.
+  plan.scanners = own ? 0 : std::min(tuning.scanners > 0 ? tuning.scanners : scanners, kMostWarps);
+  plan.levels = levels_for(p.n_out + kChunk);
+  const auto stage = [&](int element) { return divide_up(plan.chunks * kChunk * element + 16, 128) * 128; };
+  const std::int64_t slot =
+      stage(in) * inputs(p.op) + (p.masked() ? stage(static_cast<int>(bytes(p.mask_dtype))) : 0) + plan.chunks * 32 * element_bytes(p);
+  // Control (kernels/split_rows.cuh): barriers and places by slot, flags, 64 + 8 wide values or R at chunks' ends.
+  const auto control = [&](int slots) {
+    const std::int64_t values = own ? slots * (plan.chunks + 1) * element : 72 * wide_bytes(p);
+    return divide_up(56 * slots + 4 * (plan.scanners + 64 + 8) + 112 + values, 128) * 128;
+  };
+  const std::int64_t carry = plan.levels * 6 * wide_bytes(p);
+  const int most = tuning.slots > 0 ? tuning.slots : 24;
+  plan.slots = 0;
+  while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
+  if (plan.slots == 0) return false;
+  plan.layout = Layout::split_rows;
+  // 42 to 56 KiB on the way are best for one row on an H200, a tile more for several; of large tiles of rows that are a block's own, three.
+  // A warp waiting for a tile must not lag a whole round of the ring behind the loader.
+  const std::int64_t on_the_way = own && in >= 8 ? 84 << 10 : own || p.rows == 1 ? 50 << 10 : 66 << 10;
+  plan.flight =
+      std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((on_the_way + slot / 2) / slot), 1, std::max(plan.slots - 2, 1));
+  plan.reducers = std::min({plan.reducers, std::max(plan.slots - plan.flight, 1), kMostWarps / 4});
+  plan.storers = std::min({plan.storers, std::max(plan.slots - plan.flight, 1), kMostWarps / 2});
+  const auto others = [&] { return 1 + plan.reducers * (plan.chunks == 1 ? plan.team : 1) + plan.storers * plan.team; };
+  while (others() > kMostWarps - kOwnScanners) plan.team /= 2;
+  // Narrow elements: a block that does nothing else scans with warps of any role, and few are scanners only.
+  const bool alone = in <= 2 && element <= 4 && plan.scanners >= kOwnScanners;
+  if (!alone) plan.scanners = std::min(plan.scanners, kMostWarps - others());
+  plan.warps = others() + (own ? 1 : alone ? std::max(plan.scanners - others(), kOwnScanners) : plan.scanners);
+  plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
+  const std::int64_t tiles = p.rows * divide_up(p.n_out, plan.chunks * kChunk), chunks = p.n / kChunk;
+  plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(blocks, own ? p.rows : tiles));
+  plan.blocks_per_sm = 1;
+  plan.workspace_words = kWorkspaceHeader + (own ? 0 : p.rows * (2 * chunks + 1) * divide_up(element_bytes(p), 4));
+  plan.copies = plan.step == 0 ? Copies::plain : device.capability >= 90 ? Copies::bulk : Copies::async;
+  plan.reason = own ? "long rows: a block walks a row, tile after tile through a ring in shared memory"
+                    : "long rows: tiles by ticket through a ring in shared memory, node totals from block to block";
+  return true;
+}
+
+bool plan_spread_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
+  const std::int64_t chunks = divide_up(p.n, kChunk), tiles = p.rows * chunks;
+  if (chunks > kSpreadChunks || tiles > kSpreadTiles) return false;
+  plan.layout = Layout::spread_rows;
+  plan.warps = tuning.warps >= 16 ? 16 : 8;
+  plan.segments = static_cast<int>(kChunk / kSegment) / plan.warps;
+  plan.levels = levels_for(p.n_out + kChunk);
+  plan.grid = static_cast<std::uint32_t>(tiles);
+  const int element = element_bytes(p), wide = wide_bytes(p);
+  plan.shared = static_cast<std::int32_t>(32 * (element + wide) + 3 * divide_up(wide, 16) * 16 + divide_up(28 + 4 * plan.warps, 16) * 16);
+  // What the compiler needs (tests/cuda/compile_test), so that as many tiles as can be wait for each other side by side.
+  const bool plain = p.in_dtype == p.out_dtype && !p.masked() && !plan.total;
+  const int registers = element > 4 ? 64 + 8 * element : plain ? 80 : 96;
+  plan.blocks_per_sm = blocks_by_registers(device, registers, plan.warps);
+  // Of each tile its total; of one that is left its number, and R at its row's start.
+  plan.workspace_words = kWorkspaceHeader + tiles * (divide_up(element, 4) + 1 + divide_up(wide, 4));
+  plan.reason = "few rows of middle length: a block for each chunk, in registers, totals from block to block";
+  return true;
+}
+
+}  // namespace cumulus::cuda::planning
