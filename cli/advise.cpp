@@ -1,4 +1,5 @@
 // cumulus advise: reads a task document of a kernel optimiser, says what its profile means, and answers it.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 

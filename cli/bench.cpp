@@ -1,5 +1,6 @@
 // cumulus bench: named cases, each measured beside copies of the same bytes and beside its C++ peers in the same rounds; on a GPU:
 // bench_cuda.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -1,5 +1,6 @@
 #include "case_options.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include "commands.h"

@@ -1,9 +1,10 @@
 // The subcommands of `cumulus`. Each adds itself to the app; its callback does the work.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <stdexcept>
 #include <string>
+
+#include "cli11_fwd.h"
 
 namespace cumulus::cli {
 

@@ -1,4 +1,5 @@
 // cumulus completion SHELL: a completion script, made from the command line's own description, so it cannot go stale.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 

@@ -1,4 +1,5 @@
 // cumulus demo: the workloads that Cumulus is for, on this machine, each checked and timed.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <atomic>

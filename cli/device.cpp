@@ -1,4 +1,5 @@
 // cumulus device: the machine as the library sees it, with measured rates; GPUs, those that are here and those that are known by name.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <memory>

@@ -1,4 +1,5 @@
 // cumulus doctor: what works here, what does not, and what to do about it.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 #include <oneapi/tbb/version.h>

@@ -1,5 +1,6 @@
 #include "gpu_models.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -1,11 +1,11 @@
 // The GPUs that a command can be asked about: models by name, from the library and from a user's file, and those that run here.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "cli11_fwd.h"
 #include "cuda/device.h"
 
 namespace cumulus::cli {

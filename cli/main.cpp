@@ -1,4 +1,5 @@
 // cumulus: the command line. Every subcommand is a file of this folder, listed in commands.inc.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <csignal>

@@ -1,5 +1,6 @@
 #include "output.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include <CLI/CLI.hpp>
+#include "cli11_fwd.h"
 
 namespace cumulus::cli {
 

@@ -1,6 +1,7 @@
 // cumulus pack: GPU kernels built ahead of time, for machines without a compiler and for a first call without a wait.
 #include "cuda/pack.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <memory>

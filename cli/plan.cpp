@@ -1,6 +1,7 @@
 // cumulus plan: what a scan would do, and why, without running it.
 #include "plan.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <memory>

@@ -1,4 +1,5 @@
 // cumulus profile: one scan under the hardware's counters, and what they say.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <algorithm>

@@ -1,4 +1,5 @@
 // cumulus report: what bench, tune and profile measured, as a page for people.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <algorithm>

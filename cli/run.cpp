@@ -1,4 +1,5 @@
 // cumulus run IN.npy OUT.npy: scans a file into a file.
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 
 #include <algorithm>

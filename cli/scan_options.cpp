@@ -1,5 +1,6 @@
 #include "scan_options.h"
 
+#include <CLI/CLI.hpp>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 

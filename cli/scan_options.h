@@ -6,8 +6,7 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
-
+#include "cli11_fwd.h"
 #include "cumulus/cumulus.hpp"
 
 namespace cumulus::cli {

@@ -1,4 +1,5 @@
 // cumulus tune: searches faster parameters for a scan on this machine, and keeps them where calls look them up.
+#include <CLI/CLI.hpp>
 #include <fmt/chrono.h>
 #include <fmt/core.h>
 
