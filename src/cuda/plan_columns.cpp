@@ -1,6 +1,4 @@
 // Layouts whose threads lie along another dimension than the axis.
-#include <string>
-
 #include "cuda/plan_layouts.h"
 
 namespace cumulus::cuda {
@@ -12,7 +10,7 @@ constexpr int kColumnWarps = 4, kColumnRows = 16;  // of `column_ring`: that wal
 constexpr int kColumnTeam = 4;                     // warps of a reducer or storer (kernels/column_roles.cuh)
 constexpr int kNarrow = 32;                        // lanes of a warp: of so few columns, several segments lie side by side in them
 
-// Do pieces of rows (along the lanes) begin and end where vectors of 16 bytes do?
+// Do pieces of rows (along the lanes) begin and end where vectors of so many bytes do?
 bool pieces_aligned(const Problem& p, int lane_dim, const void* data, DType dtype, std::int64_t Dim::*stride, std::int64_t vector) {
   const std::int64_t size = bytes(dtype);
   bool all = p.dim[lane_dim].*stride == 1 && reinterpret_cast<std::uintptr_t>(data) % static_cast<std::uintptr_t>(vector) == 0 &&
@@ -58,14 +56,18 @@ bool is_narrow(const Problem& p, int lane_dim) {
          (!p.masked() || packed(&Dim::mask));
 }
 
-// Can pieces of rows be copied as vectors, and results of neighbouring columns be stored as one?
-bool is_wide(const Problem& p, int lane_dim, int columns_of_lane) {
+// Can pieces of rows be copied as vectors?
+bool loads_vectors(const Problem& p, int lane_dim) {
   const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
     return pieces_aligned(p, lane_dim, data, dtype, stride, 16);
   };
   return fits(p.in, p.in_dtype, &Dim::in) && (inputs(p.op) == 1 || fits(p.in2, p.in_dtype, &Dim::in2)) &&
-         (!p.masked() || fits(p.mask, p.mask_dtype, &Dim::mask)) && p.dim[lane_dim].size % columns_of_lane == 0 &&
-         pieces_aligned(p, lane_dim, p.out, p.out_dtype, &Dim::out, columns_of_lane * bytes(p.out_dtype));
+         (!p.masked() || fits(p.mask, p.mask_dtype, &Dim::mask));
+}
+
+// Can results of a thread's neighbouring columns be stored as one vector?
+bool stores_vectors(const Problem& p, int lane_dim, int columns) {
+  return p.dim[lane_dim].size % columns == 0 && pieces_aligned(p, lane_dim, p.out, p.out_dtype, &Dim::out, columns * bytes(p.out_dtype));
 }
 
 // Strips of columns (kernels/column_strips.cuh): each one a block's, if that leaves few blocks idle; or shared, and some blocks scan.
@@ -107,13 +109,7 @@ void plan_columns(const Problem& p, Plan& plan) {
 
 // False if rows are not aligned, or columns too few to fill a block's strip.
 bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
-  if (plan.lane_dim < 0 || p.n == 0 || plan.halves) return false;
-  const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
-    return pieces_aligned(p, plan.lane_dim, data, dtype, stride, 16);
-  };
-  if (!fits(p.in, p.in_dtype, &Dim::in) || (inputs(p.op) == 2 && !fits(p.in2, p.in_dtype, &Dim::in2)) ||
-      (p.masked() && !fits(p.mask, p.mask_dtype, &Dim::mask)))
-    return false;
+  if (plan.lane_dim < 0 || p.n == 0 || plan.halves || !loads_vectors(p, plan.lane_dim)) return false;
   // Eight bytes of a row for each thread: more would need too many registers for left totals. Narrower strips where columns are few.
   const std::int64_t in = bytes(p.in_dtype), out = bytes(p.out_dtype), mask = p.masked() ? bytes(p.mask_dtype) : 0,
                      widest = std::max(in, std::max(out, std::int64_t{element_bytes(p)} / 2));
@@ -126,7 +122,7 @@ bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& 
   while (2 * jobs() <= device.sms && warps > 2) warps /= 2;
   if (tuning.columns > 0) plan.columns = tuning.columns;
   if (tuning.warps > 0) warps = tuning.warps;
-  if (columns % plan.columns != 0 || !pieces_aligned(p, plan.lane_dim, p.out, p.out_dtype, &Dim::out, plan.columns * out)) return false;
+  if (!stores_vectors(p, plan.lane_dim, plan.columns)) return false;
   const std::int64_t width = plan.columns * warps * 32;
   plan.levels = levels_for(p.n_out + kColumnRows);
   const std::int64_t row = width * (in * inputs(p.op) + mask), slot = kColumnRows * row;
@@ -158,7 +154,7 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.columns = 1;
   if (!narrow && widest <= 4 && out <= 4 && columns >= 64) plan.columns = 2;
   if (!narrow && tuning.columns > 0) plan.columns = static_cast<int>(std::min<std::int64_t>(tuning.columns, 16 / std::max(in, out)));
-  if (!narrow && !is_wide(p, plan.lane_dim, plan.columns)) return false;
+  if (!narrow && !(loads_vectors(p, plan.lane_dim) && stores_vectors(p, plan.lane_dim, plan.columns))) return false;
   plan.narrow = narrow ? static_cast<int>(columns) : 0;
   plan.side = narrow ? static_cast<int>(std::bit_floor(static_cast<unsigned>(kNarrow / columns))) : 1;
   const std::int64_t width = narrow ? columns : plan.columns * 32, strips = p.rows / columns * divide_up(columns, width);

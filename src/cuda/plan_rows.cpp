@@ -1,6 +1,5 @@
 // Layouts of rows that are contiguous, or all of whose tensors run along the axis together.
 #include <array>
-#include <string>
 
 #include "cuda/plan_layouts.h"
 

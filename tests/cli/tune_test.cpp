@@ -41,8 +41,11 @@ class Tune : public testing::Test {
   }
 
   // The same with so many configurations and all the time they need, which the margin keeps short: nothing saves half.
-  static std::vector<std::string> tries(int evaluations, const std::string& shape = "256x1024") {
-    return {"tune", "--shape", shape, "--axis", "1", "--evaluations", std::to_string(evaluations), "--budget", "10min", "--margin", "50"};
+  static std::vector<std::string> tries(int evaluations, const std::vector<std::string>& more = {}, const std::string& shape = "256x1024") {
+    std::vector<std::string> words = {"tune",     "--shape", shape,      "--axis", "1", "--evaluations", std::to_string(evaluations),
+                                      "--budget", "10min",   "--margin", "50"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
   }
 
   // A tuning file whose one entry is made for this very machine and for the plan's shape.
@@ -120,9 +123,7 @@ TEST_F(Tune, EveryKindOfScanIsTuned) {
 
 TEST_F(Tune, OtherSearches) {
   for (const char* search : {"exhaustive", "random"}) {
-    std::vector<std::string> words = tries(6);
-    words.insert(words.end(), {"--search", search, "--json", "-", "--no-save"});
-    const json session = json::parse(out(words));
+    const json session = json::parse(out(tries(6, {"--search", search, "--json", "-", "--no-save"})));
     EXPECT_EQ(session.at("stages").at(0).at("name"), search);
     EXPECT_EQ(session.at("stages").at(0).at("candidates").size(), 5u);
   }
@@ -200,11 +201,7 @@ TEST_F(Tune, ManyProcessesLoseNothing) {
   for (const char* rows : {"256", "2048"})
     for (const char* op : {"sum", "max", "min"}) {
       const pid_t child = fork();
-      if (child == 0) {
-        std::vector<std::string> words = tries(2, std::string(rows) + "x64");
-        words.insert(words.end(), {"--op", op});
-        _exit(folder.run(words).code);
-      }
+      if (child == 0) _exit(folder.run(tries(2, {"--op", op}, std::string(rows) + "x64")).code);
       children.push_back(child);
     }
   for (const pid_t child : children) {

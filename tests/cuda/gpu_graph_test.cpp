@@ -44,23 +44,20 @@ TEST_F(Gpu, AGivenWorkspaceInAGraph) {
   call.workspace = {reinterpret_cast<void*>(workspace.address), 8 << 20};
   ASSERT_EQ(counts_without_graphs().captures, 0) << "of earlier tests' graphs";
   CUstream stream;
-  CUgraph graph = nullptr;
-  CUgraphExec executable = nullptr;
   ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
+  Graph graph(gpu());
   ASSERT_EQ(gpu().cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_GLOBAL), 0);
   scan(in.address, out.address, kLong, stream, call);
-  ASSERT_EQ(gpu().cuStreamEndCapture(stream, &graph), 0);
-  ASSERT_EQ(gpu().cuGraphInstantiateWithFlags(&executable, graph, 0), 0);
+  graph.end(stream);
+  ASSERT_FALSE(HasFailure());
   EXPECT_EQ(workspace_counts().captures, 0);
   for (int k = 0; k < 5; ++k) {
     in.put(numbers(kLong, k));
-    ASSERT_EQ(gpu().cuGraphLaunch(executable, stream), 0);
+    ASSERT_EQ(gpu().cuGraphLaunch(graph.executable, stream), 0);
     scan(in.address, out.address, kLong, stream, call);  // between replays, in the same stream
     ASSERT_EQ(gpu().cuStreamSynchronize(stream), 0);
     EXPECT_EQ(out.get(), summed(numbers(kLong, k)));
   }
-  gpu().cuGraphExecDestroy(executable);
-  gpu().cuGraphDestroy(graph);
   gpu().cuStreamDestroy(stream);
 }
 
