@@ -53,7 +53,7 @@ struct Plan {
   bool aligned;   // rows begin where vectors of four do, lengths are multiples of four
   bool exclusive, total;
   bool walks;                       // rows: longer than a tile
-  bool tail;                        // rows: whole tiles and 1 to 128 results, which the last tile takes with it
+  int tail;                         // rows: whole tiles and up to so many results, which the last tile takes with it; 0: no tail
   bool halves;                      // complex numbers that are aligned to their parts only
   int lanes;                        // short_rows: lanes of a warp for each row
   int warps, segments;              // rows, spread_rows; packed_rows: segments are quads of a thread

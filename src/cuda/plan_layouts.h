@@ -11,6 +11,7 @@
 namespace cumulus::cuda::planning {
 
 inline constexpr std::int64_t kSegment = 128, kChunk = 4096;
+inline constexpr int kTailQuad = 4;  // results of a tail that the kernel of rows takes in registers of one quad
 inline constexpr std::int64_t kMostBlocks = 0x7fffffff;
 inline constexpr int kMostWarps = 32;  // of a block
 

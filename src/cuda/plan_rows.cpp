@@ -14,6 +14,8 @@ constexpr int kTileRegisters = 144;
 constexpr int kOwnScanners = 4;
 // A row is one block's, if there are so many for each block, and they have fewer chunks: longer ones leave blocks idle at the end.
 constexpr int kOwnRows = 8, kOwnChunks = 32;
+// Tiles of a launch whose end is a large part of it: scanners there are worth more than what they disturb.
+constexpr std::int64_t kFewTiles = 1 << 15;
 // Rows for all blocks of an SM that walk.
 constexpr int kManyRows = 16;
 // A block's chunk is one of 32 nodes of 32 at most, and sixteen bits count tiles (kernels/spread_rows.cuh).
@@ -68,18 +70,20 @@ int blocks_by_registers(const DeviceInfo& device, int registers, int warps) {
 // Elements that are narrower in memory stay so in registers, and leave room for three blocks of an SM.
 bool is_kept_narrow(const Problem& p, const Plan& plan) { return plan.aligned && bytes(p.in_dtype) * inputs(p.op) < element_bytes(p); }
 
-// Are rows whole tiles and one segment, or a part of one, which the last warp can take with the last tile? It costs a few registers. The
-// largest tiles have them only where rows are held, and by no more warps than may have all registers each.
-bool has_tail(const Problem& p, const Plan& plan, std::int64_t needed) {
+// What rows have behind whole tiles, if it is a segment at most: the last warp can take it with the last tile. Results of such a tail, at
+// most; 0: none. A segment costs a few registers. The largest tiles have them only where rows are held, and by no more warps than may have
+// all registers each.
+int tail_of(const Problem& p, const Plan& plan, std::int64_t needed) {
   const int tile = plan.warps * plan.segments;
+  if (needed <= tile || tile % 32 != 0 || (needed - 1) % tile != 0) return 0;
+  if (p.n_out - (needed - 1) * kSegment <= kTailQuad) return kTailQuad;
   const bool large = plan.segments * segment_registers(p, plan.aligned) > kTileRegisters * 2 / 3;
-  return needed > tile && tile % 32 == 0 && (needed - 1) % tile == 0 && (!large || (needed - 1 == tile && plan.warps <= 8));
+  return !large || (needed - 1 == tile && plan.warps <= 8) ? static_cast<int>(kSegment) : 0;
 }
 
-// Rows that begin anywhere, whose shifting takes no more registers than are left to sixteen warps.
-bool is_odd_and_plain(const Problem& p, const Plan& plan) {
-  return plan.step != 0 && !plan.aligned && bytes(p.in_dtype) == 4 && p.in_dtype == p.out_dtype && inputs(p.op) == 1 && !p.masked() &&
-         !plan.total;
+// What takes no more registers beside its elements than the kernel's own, and the shifting of rows that begin anywhere.
+bool is_plain(const Problem& p, const Plan& plan) {
+  return plan.step != 0 && bytes(p.in_dtype) == 4 && p.in_dtype == p.out_dtype && inputs(p.op) == 1 && !p.masked() && !plan.total;
 }
 
 // Is a ring faster than walking rows, where there are rows for all blocks? It needs much shared memory and bulk copies. As measured on an
@@ -92,28 +96,47 @@ bool is_ring_faster(const Problem& p, const DeviceInfo& device, const Plan& plan
   return (p.n_out > kRowsOfWarps && p.n_out < 512 * kSegment) || p.n_out >= kOwnChunks * kChunk;  // not whole steps, or long
 }
 
+// A tile that holds rows of `needed` segments: of its shapes that of which an SM has most under way, in so far as a warp with more segments
+// takes longer. The weight is what rows of many widths took on an H200: docs/decisions.md.
+void choose_held_tile(const Problem& p, const DeviceInfo& device, std::int64_t needed, Plan& plan) {
+  constexpr int kWarpTime = 77;  // of a warp, beside its segments
+  double best = 0;
+  for (int segments : {8, 16}) {
+    const int warps = static_cast<int>(divide_up(needed, segments));
+    const bool spills = segments > 8 && plan.aligned && plan.step < 0;  // 120 bytes
+    if (warps > 16 || spills || (segments > 8 && needed <= 32)) continue;
+    const int blocks = blocks_by_registers(device, segments * segment_registers(p, plan.aligned) + working_registers(p, plan), warps);
+    const double under_way = static_cast<double>(blocks * needed) / (kWarpTime + segments);
+    if (under_way > best) best = under_way, plan.warps = warps, plan.segments = segments;
+  }
+}
+
 // A block's tile for rows of `needed` segments.
-void choose_tile(const Problem& p, const Tuning& tuning, std::int64_t needed, Plan& plan) {
+void choose_tile(const Problem& p, const DeviceInfo& device, const Tuning& tuning, std::int64_t needed, Plan& plan) {
   const int most = plan.step == 0 ? std::min(8, most_segments(p, false)) : most_segments(p, plan.aligned);
   plan.warps = element_bytes(p) >= 8 ? 4 : 8, plan.segments = most;
-  const bool narrow = is_kept_narrow(p, plan);
+  const bool narrow = is_kept_narrow(p, plan), plain = is_plain(p, plan), shifted = plain && !plan.aligned;
+  const bool fills = 4 * needed > 3 * power_above(needed);  // tiles of a power of two
+  const int warps_of_16 = 2 * static_cast<int>(divide_up(needed, 32));
   if (needed <= std::min(8, most)) plan.warps = 1, plan.segments = power_above(needed);  // a warp holds the row
+  else if (plain && (plan.aligned ? needed <= 64 && !fills : needed <= 128 && !(fills && needed > 16 && needed <= 32)))
+    choose_held_tile(p, device, needed, plan);
   else if (needed <= 64) plan.segments = std::min(4, most), plan.warps = std::max(power_above(divide_up(needed, plan.segments)), 1);
   else if (needed <= 128 && plan.step < 0 && most == 32) plan.warps = 4;  // with 8 warps of 16 segments, rows in reverse spill 120 bytes
   else if (narrow && most == 32) plan.warps = 4;
   else if (element_bytes(p) == 8 && plan.aligned && p.in_dtype == p.out_dtype && !p.masked()) plan.warps = 2, plan.segments = 16;
+  else if (needed <= 192 && most == 32) plan.warps = warps_of_16, plan.segments = 16;
   else if (needed <= 128) plan.segments = std::min(16, most);
-  else if (needed <= 256 && is_odd_and_plain(p, plan)) plan.warps = 2 * static_cast<int>(divide_up(needed, 32)), plan.segments = 16;
+  else if (needed <= 240 && shifted) plan.segments = 16, plan.warps = needed <= 192 ? 4 : 8;  // walked
+  else if (needed <= 256 && shifted) plan.segments = 16, plan.warps = 16;
   else if (p.masked() && plan.aligned && most == 16) plan.warps = 4;  // of 294 tunings on an H200 the fastest, by 1.5 %
-  else if (needed <= 192 && most == 32) plan.warps = 2 * static_cast<int>(divide_up(needed, 32)), plan.segments = 16;
   else if (needed <= 256 && most == 32) plan.warps = static_cast<int>(divide_up(needed, 32));
   else if (needed <= 320 && most == 32) plan.segments = 16;  // nine or ten warps that hold a row spill
   plan.warps = std::min(plan.warps, element_bytes(p) > 8 ? 8 : 16);
   if (tuning.warps > 0) plan.warps = tuning.warps;
   if (tuning.segments > 0) plan.segments = tuning.segments;
   // What is walked is whole chunks, and as many as make a balanced subtree.
-  const int tile = plan.warps * plan.segments;
-  if (tile < needed || (tile > 32 && tile % 32 != 0)) plan.warps = static_cast<int>(std::bit_floor(static_cast<unsigned>(plan.warps)));
+  if (plan.warps * plan.segments < needed) plan.warps = static_cast<int>(std::bit_floor(static_cast<unsigned>(plan.warps)));
   while (plan.warps * plan.segments < 32 && plan.warps * plan.segments < needed) plan.warps *= 2;
 }
 
@@ -175,13 +198,13 @@ bool plan_packed_rows(const Problem& p, const DeviceInfo& device, const Tuning& 
 void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   plan.layout = Layout::rows;
   const std::int64_t needed = divide_up(p.n_out, kSegment);
-  choose_tile(p, tuning, needed - 1, plan);  // as if nothing were left over
-  plan.tail = has_tail(p, plan, needed);
-  if (!plan.tail) choose_tile(p, tuning, needed, plan);
-  else if (plan.warps == 16 && tuning.warps == 0 && tuning.segments == 0)
-    plan.warps = 8;  // prefixes of 8192: twice the blocks, 0.90 to 0.93 of a copy; of 32768, in two steps: 0.90 to 0.94
+  choose_tile(p, device, tuning, needed - 1, plan);  // as if nothing were left over
+  plan.tail = tail_of(p, plan, needed);
+  if (plan.tail == 0) choose_tile(p, device, tuning, needed, plan);
+  else if (plan.warps == 16 && (plan.tail > kTailQuad || p.n_out > p.n) && tuning.warps == 0 && tuning.segments == 0)
+    plan.warps = 8;  // in two steps, but twice the blocks: prefixes of 32768 0.92 to 0.94
   const int tile = plan.warps * plan.segments;
-  plan.walks = needed - plan.tail > tile;
+  plan.walks = needed - (plan.tail > 0) > tile;
   plan.levels = levels_for(p.n_out + tile * kSegment);
   plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, p.rows));
   plan.shared = static_cast<std::int32_t>(divide_up(tile * element_bytes(p), 16) * 16 + plan.levels * 6 * wide_bytes(p));
@@ -197,17 +220,18 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
             streams = in * inputs(p.op) + (p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0);
   plan.chunks = std::clamp(4 / streams, 1, 2);
   if (tuning.chunks > 0) plan.chunks = tuning.chunks;
-  // Of elements of eight bytes and more a ring holds few tiles, none of which may stay in it for long: teams of warps share a tile. Narrow
-  // elements are more a second, so more warps. Measured on an H200: docs/decisions.md.
   const int element = element_bytes(p);
+  const std::int64_t blocks = tuning.blocks > 0 ? tuning.blocks : device.sms, tiles = p.rows * divide_up(p.n_out, plan.chunks * kChunk);
+  const bool own = tuning.scanners == 0 && p.n < kOwnChunks * kChunk && p.rows >= (tuning.blocks > 0 ? 2 : kOwnRows) * blocks;
+  // Of elements of eight bytes and more a ring holds few tiles, none of which may stay in it for long: teams of warps share a tile. Narrow
+  // elements are more a second, so more warps. More storers than needed only disturb: where rows are not aligned, more are needed. Measured
+  // on an H200: docs/decisions.md.
   const auto [reducers, storers, team, scanners] = element > 16  ? std::array{1, 1, 2, 4}
                                                    : element > 8 ? std::array{1, 2, 2, 4}
-                                                   : element > 4 ? std::array{1, 2, 4, in < 8 ? 8 : 4}
+                                                   : element > 4 ? std::array{1, own || in < 8 ? 2 : 1, 4, in < 8 ? 8 : 4}
                                                    : in <= 2     ? std::array{3, 6, 2, 15}
-                                                                 : std::array{4, 6, 1, 7};
+                                                                 : std::array{4, plan.aligned ? 3 : 6, 1, tiles <= kFewTiles ? 8 : 7};
   plan.team = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(tuning.team > 0 ? tuning.team : team, 1, 8))));
-  const std::int64_t blocks = tuning.blocks > 0 ? tuning.blocks : device.sms;
-  const bool own = tuning.scanners == 0 && p.n < kOwnChunks * kChunk && p.rows >= (tuning.blocks > 0 ? 2 : kOwnRows) * blocks;
   plan.reducers = tuning.reducers > 0                ? tuning.reducers
                   : plan.chunks == 1 || element <= 4 ? reducers
                                                      : reducers * (own ? 2 : plan.team);  // teams have tiles of one chunk
@@ -218,10 +242,10 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   const auto stage = [&](int element) { return divide_up(plan.chunks * kChunk * element + 16, 128) * 128; };
   const std::int64_t slot =
       stage(in) * inputs(p.op) + (p.masked() ? stage(static_cast<int>(bytes(p.mask_dtype))) : 0) + plan.chunks * 32 * element_bytes(p);
-  // Control (kernels/split_rows.cuh): barriers and places by slot, flags, 64 + 8 wide values or R at chunks' ends.
+  // Control (kernels/split_rows.cuh): barriers and places by slot, flags, 64 + 8 wide values, R at chunks' ends.
   const auto control = [&](int slots) {
-    const std::int64_t values = own ? slots * (plan.chunks + 1) * element : 72 * wide_bytes(p);
-    return divide_up(56 * slots + 4 * (plan.scanners + 64 + 8) + 112 + values, 128) * 128;
+    const std::int64_t values = slots * (plan.chunks + 1) * element + (own ? 0 : 72 * wide_bytes(p));
+    return divide_up(56 * slots + 4 * (plan.scanners + 64 + 8) + 128 + values, 128) * 128;
   };
   const std::int64_t carry = plan.levels * 6 * wide_bytes(p);
   const int most = tuning.slots > 0 ? tuning.slots : 24;
@@ -236,14 +260,14 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
       std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((on_the_way + slot / 2) / slot), 1, std::max(plan.slots - 2, 1));
   plan.reducers = std::min({plan.reducers, std::max(plan.slots - plan.flight, 1), kMostWarps / 4});
   plan.storers = std::min({plan.storers, std::max(plan.slots - plan.flight, 1), kMostWarps / 2});
-  const auto others = [&] { return 1 + plan.reducers * (plan.chunks == 1 ? plan.team : 1) + plan.storers * plan.team; };
+  const auto others = [&] { return 2 + plan.reducers * (plan.chunks == 1 ? plan.team : 1) + plan.storers * plan.team; };
   while (others() > kMostWarps - kOwnScanners) plan.team /= 2;
   // Narrow elements: a block that does nothing else scans with warps of any role, and few are scanners only.
   const bool alone = in <= 2 && element <= 4 && plan.scanners >= kOwnScanners;
   if (!alone) plan.scanners = std::min(plan.scanners, kMostWarps - others());
-  plan.warps = others() + (own ? 1 : alone ? std::max(plan.scanners - others(), kOwnScanners) : plan.scanners);
+  plan.warps = others() + (own ? 0 : alone ? std::max(plan.scanners - others(), kOwnScanners) : plan.scanners);
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
-  const std::int64_t tiles = p.rows * divide_up(p.n_out, plan.chunks * kChunk), chunks = p.n / kChunk;
+  const std::int64_t chunks = p.n / kChunk;
   plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(blocks, own ? p.rows : tiles));
   plan.blocks_per_sm = 1;
   plan.workspace_words = kWorkspaceHeader + (own ? 0 : p.rows * (2 * chunks + 1) * divide_up(element_bytes(p), 4));

@@ -68,11 +68,12 @@ std::vector<Tuning> tunings(Layout layout) {
   Tuning t;
   t.layout = static_cast<int>(layout);
   if (layout == Layout::rows) {
-    Tuning one = t, some = t, many = t;
+    Tuning one = t, some = t, many = t, part = t;
     one.warps = 1, one.segments = 2;
     some.warps = 8, some.segments = 4;
     many.warps = 8, many.segments = 8;
-    return {one, some, many};
+    part.warps = 5, part.segments = 8;  // held, and not whole chunks
+    return {one, some, many, part};
   }
   if (layout == Layout::packed_rows) {
     t.segments = 2;

@@ -31,12 +31,16 @@ void add_layouts(const std::vector<int>& types) {
   put(Layout::short_rows, {4}, [](const HostArgs& a) { ShortRowsKernel<S, 4, kMaxDims>::run(a, block_threads()); });
   put(Layout::short_rows, {32}, [](const HostArgs& a) { ShortRowsKernel<S, 32, kMaxDims>::run(a, block_threads()); });
   // warps, segments, walks, tail
-  put(Layout::rows, {1, 2, false, false}, [](const HostArgs& a) { RowsKernel<S, 1, 2, false, kMaxDims>::run(a); });
-  put(Layout::rows, {8, 8, true, false}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims>::run(a); });
-  put(Layout::rows, {8, 8, false, false}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims>::run(a); });
-  put(Layout::rows, {8, 4, true, true}, [](const HostArgs& a) { RowsKernel<S, 8, 4, true, kMaxDims, true>::run(a); });
-  put(Layout::rows, {8, 8, true, true}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims, true>::run(a); });
-  put(Layout::rows, {8, 8, false, true}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims, true>::run(a); });
+  put(Layout::rows, {1, 2, false, 0}, [](const HostArgs& a) { RowsKernel<S, 1, 2, false, kMaxDims>::run(a); });
+  put(Layout::rows, {8, 8, true, 0}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims>::run(a); });
+  put(Layout::rows, {8, 8, false, 0}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims>::run(a); });
+  put(Layout::rows, {5, 8, false, 0}, [](const HostArgs& a) { RowsKernel<S, 5, 8, false, kMaxDims>::run(a); });
+  put(Layout::rows, {8, 4, true, 4}, [](const HostArgs& a) { RowsKernel<S, 8, 4, true, kMaxDims, 4>::run(a); });
+  put(Layout::rows, {8, 4, true, 128}, [](const HostArgs& a) { RowsKernel<S, 8, 4, true, kMaxDims, 128>::run(a); });
+  put(Layout::rows, {8, 8, true, 4}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims, 4>::run(a); });
+  put(Layout::rows, {8, 8, true, 128}, [](const HostArgs& a) { RowsKernel<S, 8, 8, true, kMaxDims, 128>::run(a); });
+  put(Layout::rows, {8, 8, false, 4}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims, 4>::run(a); });
+  put(Layout::rows, {8, 8, false, 128}, [](const HostArgs& a) { RowsKernel<S, 8, 8, false, kMaxDims, 128>::run(a); });
   constexpr int warps = kContiguous && !S::kAligned ? 16 : 8;
   put(Layout::spread_rows, {warps, 32 / warps}, [](const HostArgs& a) { SpreadRowsKernel<S, warps, 32 / warps, kMaxDims>::run(a); });
   // chunks, slots, flight, reducers, storers, team, scanners, copies

@@ -94,32 +94,53 @@ TEST(CudaPlan, WhatIsLeftAfterWholeTilesGoesWithTheLast) {
     return make_plan(problem({32768, n}, 1, dtype, dtype, kind, reverse), h200());
   };
   for (bool reverse : {false, true}) {
-    for (const Plan& walked : {plan(32769, Kind::inclusive, reverse), plan(32768 + 127, Kind::exclusive, reverse),
-                               plan(32768 + 128 - 1, Kind::prefixes, reverse), plan(32768, Kind::prefixes, reverse)}) {
-      EXPECT_TRUE(walked.tail);
+    for (const Plan& held : {plan(32769, Kind::inclusive, reverse), plan(32768 + 4, Kind::exclusive, reverse)}) {
+      EXPECT_EQ(held.tail, 4);
+      EXPECT_FALSE(held.walks);
+      EXPECT_EQ(held.warps * held.segments, 256);
+    }
+    for (const Plan& walked : {plan(32768 + 127, Kind::exclusive, reverse), plan(32768 + 128 - 1, Kind::prefixes, reverse)}) {
+      EXPECT_EQ(walked.tail, 128);
       EXPECT_TRUE(walked.walks);
       EXPECT_EQ(walked.warps * walked.segments, 128) << "two steps";
       EXPECT_EQ(walked.blocks_per_sm, 2);
     }
-    for (std::int64_t n : {4096, 16384}) {
+    for (std::int64_t n : {4096, 8192, 16384}) {
       const Plan held = plan(n, Kind::prefixes, reverse);
-      EXPECT_TRUE(held.tail);
+      EXPECT_EQ(held.tail, 4);
       EXPECT_FALSE(held.walks);
       EXPECT_EQ(held.warps * held.segments * 128, n);
     }
-    const Plan halves = plan(8192, Kind::prefixes, reverse);
-    EXPECT_TRUE(halves.tail && halves.walks) << "by more blocks";
-    EXPECT_EQ(halves.warps * halves.segments, 32);
     Tuning two;
     two.segments = 2;
     const Problem whole = problem({32768, 8192}, 1, DType::f32, DType::f32, Kind::prefixes, reverse);
     EXPECT_EQ(make_plan(whole, h200(), two).warps, 16) << "a tile of whole chunks";
-    for (std::int64_t n : {1025, 32767, 32768, 32768 + 129, 40000, 5000}) EXPECT_FALSE(plan(n, Kind::inclusive, reverse).tail) << n;
+    for (std::int64_t n : {1025, 32767, 32768, 32768 + 129, 40000, 5000}) EXPECT_EQ(plan(n, Kind::inclusive, reverse).tail, 0) << n;
   }
-  EXPECT_FALSE(plan(32768 + 128, Kind::prefixes).tail) << "129 results are left";
-  EXPECT_TRUE(plan(32768 + 4).tail) << "aligned: 8 warps hold it, as they do 32768";
-  EXPECT_FALSE(plan(65536 + 4).tail) << "32 segments of a warp, and walked: no registers";
-  EXPECT_FALSE(plan(12288 + 4, Kind::inclusive, false, DType::f64).tail) << "16 segments of 8 bytes";
+  EXPECT_EQ(plan(32768 + 128, Kind::prefixes).tail, 0) << "129 results are left";
+  EXPECT_EQ(plan(32768 + 8).tail, 128) << "aligned: 8 warps hold it, as they do 32768";
+  EXPECT_EQ(plan(65536 + 8).tail, 0) << "32 segments of a warp, and walked: no registers";
+  EXPECT_EQ(plan(65536 + 4).tail, 4) << "one quad has them";
+  EXPECT_EQ(plan(12288 + 8, Kind::inclusive, false, DType::f64).tail, 0) << "16 segments of 8 bytes";
+}
+
+// Rows that are held: the tile fits them, warps and blocks are many.
+TEST(CudaPlan, HeldTilesFitTheirRows) {
+  const auto plan = [](std::int64_t n, bool reverse = false) {
+    return make_plan(problem({100000, n}, 1, DType::f32, DType::f32, Kind::inclusive, reverse), h200());
+  };
+  for (std::int64_t n : {1100, 2500, 2501, 5000, 5001, 8192, 9001, 12001, 16383}) {
+    for (bool reverse : {false, true}) {
+      const Plan held = plan(n, reverse);
+      SCOPED_TRACE(n);
+      EXPECT_EQ(held.layout, Layout::rows);
+      EXPECT_FALSE(held.walks);
+      EXPECT_LT(held.warps * held.segments * 128 - n, 16 * 128);
+      EXPECT_GE(held.blocks_per_sm * n, 12288) << "results under way";
+    }
+  }
+  EXPECT_EQ(plan(5001).warps * plan(5001).segments, 48) << "no power of two, nor whole chunks";
+  EXPECT_EQ(plan(5000, true).segments, 8) << "in reverse, 16 segments of aligned rows would spill";
 }
 
 TEST(CudaPlan, HopperCopiesInBulkOthersDoNot) {
@@ -252,7 +273,8 @@ TEST(CudaPlan, WhatIsWalkedIsABalancedSubtree) {
   EXPECT_EQ(make_plan(problem({100, 12288}, 1), h200(), three).warps, 3) << "held, not walked";
   Tuning five;
   five.warps = 5, five.segments = 8;
-  EXPECT_EQ(make_plan(problem({100, 40 * 128}, 1), h200(), five).warps, 4) << "tiles are whole chunks";
+  EXPECT_EQ(make_plan(problem({100, 40 * 128}, 1), h200(), five).warps, 5) << "held: no whole chunks";
+  EXPECT_EQ(make_plan(problem({100, 41 * 128 + 8}, 1), h200(), five).warps, 4) << "walked: whole chunks";
 }
 
 TEST(CudaPlan, ChunksAreSpreadOverBlocksWhereTwoLevelsReach) {
@@ -284,14 +306,14 @@ void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tunin
   EXPECT_LE((plan.shared + device.shared_reserved) * plan.blocks_per_sm, device.shared_per_sm);
   if (plan.layout == Layout::rows) {
     const int tile = plan.warps * plan.segments;
-    EXPECT_TRUE(tile < 32 || tile % 32 == 0) << "tiles of whole chunks";
-    EXPECT_EQ(plan.walks, p.n_out > (tile + plan.tail) * 128);
+    EXPECT_EQ(plan.walks, p.n_out > tile * 128 + plan.tail);
     if (plan.tail) {
       EXPECT_EQ(tile % 32, 0) << "a tail begins a chunk";
       EXPECT_GE(p.n_out % (tile * 128), 1);
-      EXPECT_LE(p.n_out % (tile * 128), 128);
+      EXPECT_LE(p.n_out % (tile * 128), plan.tail);
     }
     if (plan.walks) {
+      EXPECT_EQ(tile % 32, 0) << "tiles of whole chunks";
       EXPECT_EQ(tile / 32 & (tile / 32 - 1), 0) << "what is walked is a balanced subtree";
     }
     EXPECT_LE(tile, 512);

@@ -42,7 +42,7 @@ TEST(Report, HasEveryKey) {
   }
   EXPECT_TRUE(report("h200", 1, 1 << 26, 1).contains("slots"));
   EXPECT_GT(report("h200", 1, 1 << 26, 1).at("workspace_bytes"), 0);
-  EXPECT_TRUE(report("h200", 32768, 32769, 1).at("tail").get<bool>());
+  EXPECT_EQ(report("h200", 32768, 32769, 1).at("tail"), 4);
   const auto shared = report("h200", 1 << 20, 1024, 0), own = report("h200", 1 << 17, 8192, 0), few = report("h200", 1 << 28, 4, 0);
   EXPECT_EQ(shared.at("scanners"), 4);
   EXPECT_EQ(shared.at("copies"), "tensor");

@@ -210,21 +210,27 @@ CUMULUS_DEVICE void barrier_init_done() {  // before other threads, and the copy
 CUMULUS_DEVICE void barrier_arrive(Barrier* b) {
   asm volatile("{ .reg .b64 t; mbarrier.arrive.shared.b64 t, [%0]; }" ::"r"(shared_address(b)) : "memory");
 }
+CUMULUS_DEVICE bool barrier_test(Barrier* b, u32 parity) {
+  u32 done;
+  asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+               : "=r"(done)
+               : "r"(shared_address(b)), "r"(parity)
+               : "memory");
+  return done;
+}
 CUMULUS_DEVICE void barrier_wait(Barrier* b, u32 parity) {
+#if __CUDA_ARCH__ >= 900
   u32 done = 0;
   do {
-#if __CUDA_ARCH__ >= 900
     asm volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
                  : "=r"(done)
                  : "r"(shared_address(b)), "r"(parity)
                  : "memory");
-#else
-    asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
-                 : "=r"(done)
-                 : "r"(shared_address(b)), "r"(parity)
-                 : "memory");
-#endif
   } while (!done);
+#else
+  while (!barrier_test(b, parity)) {
+  }
+#endif
 }
 
 // One thread copies `bytes` (a multiple of 16, addresses too); the barrier's phase ends when they have come.
@@ -233,6 +239,12 @@ CUMULUS_DEVICE void bulk_load(void* to, const void* from, u32 bytes, Barrier* b)
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
                "l"(from), "r"(bytes), "r"(shared_address(b))
                : "memory");
+#endif
+}
+// `bytes` (a multiple of 16, the address too) are on their way to the L2 cache: whoever loads them then does not wait for memory.
+CUMULUS_DEVICE void bulk_prefetch(const void* from, u32 bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 #endif
 }
 // One thread copies a box of the map's tensor, dense, to a multiple of 128; what is outside the tensor comes as zeros, and counts.

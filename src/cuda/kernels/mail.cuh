@@ -35,6 +35,9 @@ struct LaunchState {
   u32 mode;               // what blocks agreed on (column_strips.cuh)
 };
 
+// The epoch comes round: no old word may be taken for a new one.
+CUMULUS_DEVICE bool wraps(u32 tag) { return tag == 0xffffffffu; }
+
 // Every thread of every block, once: the launch's tag. Whatever was written to shared memory before is there for all after.
 template <int kDims>
 CUMULUS_DEVICE u32 begin_launch(const Args<kDims>& a, LaunchState& state) {
@@ -54,25 +57,32 @@ CUMULUS_DEVICE u32 begun_blocks(const Args<kDims>& a) {
   return static_cast<u32>(load_relaxed(a.workspace + kEpoch));
 }
 
-// Every thread of every block, at its end: the last block leaves the workspace as the next launch wants it.
+// One thread of every block, when the block takes no more tickets: the last one leaves the workspace as the next launch wants it. All
+// blocks have begun then, and nobody reads the epoch again.
+template <int kDims>
+CUMULUS_DEVICE bool leave_launch(const Args<kDims>& a, u32 tag) {
+  const bool last = fetch_add(a.workspace + kDone, 1) + 1 == block_count();
+  if (last) {
+    store_relaxed(a.workspace + kTicket, 0);
+    store_relaxed(a.workspace + kChunkTicket, 0);
+    store_relaxed(a.workspace + kMode, 0);
+    store_relaxed(a.workspace + kDone, 0);
+    store_relaxed(a.workspace + kEpoch, wraps(tag) ? 0 : static_cast<u64>(tag) << 32);
+  }
+  return last;
+}
+
+// Every thread of every block, at its end, unless one has left the launch.
 template <int kDims>
 CUMULUS_DEVICE void end_launch(const Args<kDims>& a, LaunchState& state, u32 tag) {
-  const bool wraps = tag == 0xffffffffu;  // the epoch comes round: no old word may be taken for a new one
   sync_block();
   if (thread_index() == 0) {
-    if (wraps) fence_device();  // words that this block wrote come before those that the last block clears
-    const bool last = fetch_add(a.workspace + kDone, 1) + 1 == block_count();
-    if (wraps) fence_device();
-    if (last) {
-      store_relaxed(a.workspace + kTicket, 0);
-      store_relaxed(a.workspace + kChunkTicket, 0);
-      store_relaxed(a.workspace + kMode, 0);
-      store_relaxed(a.workspace + kDone, 0);
-      store_relaxed(a.workspace + kEpoch, wraps ? 0 : static_cast<u64>(tag) << 32);
-    }
+    if (wraps(tag)) fence_device();  // words that this block wrote come before those that the last block clears
+    const bool last = leave_launch(a, tag);
+    if (wraps(tag)) fence_device();
     store_shared(&state.last, static_cast<u32>(last));
   }
-  if (!wraps) return;
+  if (!wraps(tag)) return;
   sync_block();
   if (load_shared(&state.last))
     for (i64 i = kWorkspaceHeader + thread_index(); i < a.workspace_words; i += block_threads()) store_relaxed(a.workspace + i, 0);

@@ -2,9 +2,10 @@
 //   loader     takes tickets and fills slots
 //   reducers   publish the total of every whole chunk
 //   scanners   (in the first block) combine chunk totals and publish R at every chunk's start
-//   storers    wait for their tile's starts, scan it out of shared memory, and store
-// Where there are rows enough for all blocks, tickets are rows, and each is one block's: then nothing else passes between blocks, and
-// instead of scanners there is one warp that takes R from tile to tile.
+//   a starter  waits for R at the ends of tiles' chunks, and tells storers
+//   storers    scan their tile out of shared memory, and store
+// Where there are rows enough for all blocks, tickets are rows, and each is one block's: then nothing else passes between blocks, there are
+// no scanners, and the starter takes R from tile to tile itself.
 // What passes between blocks are words {epoch, value}: nothing has to be cleared between launches. Progress: a tile's total depends on its
 // loading only, a chunk's start on totals of earlier tickets only, and the scanning block is the first one that runs; if it does nothing
 // else, then only since others have begun. So one resident block is enough. The order: only totals of whole chunks and R at chunks' starts
@@ -34,7 +35,8 @@ struct SplitRowsKernel {
   using MaskStage = Stage<decltype(Row<S>::mask), kTile>;
   static constexpr int kDataBytes = InStage::kSize * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? MaskStage::kSize : 0);
   static constexpr int kSlotBytes = kDataBytes + kChunks * 32 * static_cast<int>(sizeof(Element));  // prefixes of segments come behind
-  static constexpr int kFirstStorer = 1 + kReducers * kReducerTeam, kFirstScanner = kFirstStorer + kStorers * kTeam;
+  static constexpr int kFirstStorer = 1 + kReducers * kReducerTeam, kStarter = kFirstStorer + kStorers * kTeam,
+                       kFirstScanner = kStarter + 1;
   // Narrow elements give the scanners so much to do that, where there are many blocks, theirs has no tiles: once another block has begun.
   // Then they are warps of any role, so that there are fewer of their own.
   static constexpr bool kScansAlone = S::In::kBytes <= 2 && sizeof(Element) <= 4 && !kOwnRows;
@@ -63,7 +65,7 @@ struct SplitRowsKernel {
     u32 only_scans;
     alignas(16) Wide batch_total[kOwnRows ? 1 : kBatches];
     alignas(16) Wide group_start[kOwnRows ? 1 : kGroups];
-    alignas(16) Element start[kOwnRows ? kSlots : 1][kChunks + 1];  // R at the ends of a slot's chunks
+    alignas(16) Element start[kSlots][kChunks + 1];  // R at the ends of a slot's chunks
   };
   static constexpr int kControlBytes = (static_cast<int>(sizeof(Control)) + 127) / 128 * 128;
 
@@ -290,6 +292,55 @@ struct SplitRowsKernel {
     }
   }
 
+  // ---- rows that blocks share: R as other blocks tell it ----
+
+  // For the block's oldest tiles that storers have not been told of, a lane for each. One warp of a block asks, for words that many ask for
+  // come late.
+  CUMULUS_DEVICE void start() {
+    constexpr u32 kAsked = 4;
+    const u32 lane = lane_index();
+    RingPlace<kSlots> at, next;  // the first tile that nobody was told of; the first that no lane has
+    u32 told = 0, seen = 0;      // tiles before these
+    const u64* words = nullptr;  // of the lane's tile: R at the ends of `wanted` - 1 chunks
+    int wanted = 0;
+    bool asks = false, known = false, last = false;
+    Element starts[kChunks + 1] = {};
+    for (;;) {
+      while (!last && seen - told < kAsked) {
+        if (seen == told) barrier_wait(&control.full[next.slot], next.round);
+        else if (!uniform_all(barrier_test(&control.full[next.slot], next.round))) break;
+        const Place place = load_shared(&control.place[next.slot]);
+        last = uniform(place.row < 0);
+        if (last) break;
+        if (lane == seen % kAsked) {
+          const i64 chunk = place.first / kChunk;
+          words = start_words(place.row, chunk);
+          wanted = static_cast<int>(min_of(chunks_per_row - chunk, kChunks)) + 1;
+          asks = true, known = false;
+        }
+        ++seen, next.advance(1);
+      }
+      if (told == seen) return;
+      sync_warp();  // all lanes have read the places, which are written again when storers have what this warp tells them
+      if (asks && !known) {
+        known = true;
+#pragma unroll
+        for (int c = 0; c <= kChunks; ++c)
+          if (c < wanted) known = Letter::read(words + c * Letter::kWords, tag, starts[c]) && known;
+      }
+      const u32 come = ballot(asks && known), before = told;
+      for (; told < seen && (come >> told % kAsked & 1); ++told, at.advance(1)) {
+        if (lane != told % kAsked) continue;
+#pragma unroll
+        for (int c = 0; c <= kChunks; ++c) store_shared(&control.start[at.slot][c], starts[c]);
+        barrier_arrive(&control.started[at.slot]);
+        asks = false;
+      }
+      sync_warp();
+      if (told == before) pause();
+    }
+  }
+
   // ---- scanners: a job is a batch of 32 chunks of a row, lane = chunk ----
 
   CUMULUS_DEVICE void scan(u32 scanner, u8* carry_memory) {
@@ -414,31 +465,15 @@ struct SplitRowsKernel {
       if (uniform(place.row < 0)) return;
       const Tile t(*this, place);
       barrier_wait(&control.reduced[slot], at.round);
-      Element start{};
-      if constexpr (kOwnRows) {
-        barrier_wait(&control.started[slot], at.round);
-        if (lane_index() <= kChunks) start = load_shared(&control.start[slot][lane_index()]);
-      } else {
-        start = wait_for_starts(t);
-      }
+      barrier_wait(&control.started[slot], at.round);
+      // Lane c: R at the start of the tile's chunk c, up to the end of its last whole one.
+      const Element start = lane_index() <= kChunks ? load_shared(&control.start[slot][lane_index()]) : Element{};
       for (int s = member * kShare; s < (member + 1) * kShare && t.first + s * kSegment < a.n_out; s += kPiece) {
         const int c = s / 32;
         store_piece(t, slot, c, s % 32, shuffle(start, static_cast<u32>(c)), shuffle(start, static_cast<u32>(c) + 1));
       }
       sync_warp();
       if (lane_index() == 0) barrier_arrive(&control.empty[slot]);
-    }
-  }
-
-  // Lane c: R at the start of the tile's chunk c, up to the end of its last whole one.
-  CUMULUS_DEVICE Element wait_for_starts(const Tile& t) const {
-    const i64 chunk = t.first / kChunk + lane_index();
-    Element start{};
-    bool ready = lane_index() > kChunks || chunk > chunks_per_row;
-    for (;;) {
-      if (!ready) ready = Letter::read(start_words(t.row, chunk), tag, start);
-      if (ballot(ready) == 0xffffffffu) return start;
-      pause();
     }
   }
 
@@ -494,14 +529,18 @@ struct SplitRowsKernel {
       k.load();
     } else if (warp < kFirstStorer) {
       k.reduce(static_cast<int>(warp) - 1);
-    } else if (warp < kFirstScanner) {
+    } else if (warp < kStarter) {
       k.store(static_cast<int>(warp) - kFirstStorer);
     } else if constexpr (kOwnRows) {
       k.chain(behind);
+    } else if (warp == kStarter) {
+      k.start();
     } else if (load_shared(&k.control.launch.rank) == 0) {
       k.scan(warp - kFirstScanner, behind);
     }
-    end_launch(a, k.control.launch, k.tag);
+    // Nobody waits at the end for the way to memory that leaving takes.
+    if (wraps(k.tag)) end_launch(a, k.control.launch, k.tag);
+    else if (warp == 0 && lane_index() == 0) leave_launch(a, k.tag);
   }
 
   CUMULUS_DEVICE void begin() {
@@ -524,7 +563,18 @@ struct SplitRowsKernel {
       if (thread == 0) store_shared(&control.scanners, static_cast<u32>(kOwnScanners)), store_shared(&control.next_job, 0u);
     }
     if (!kScansAlone && thread == 32) take_first_tickets();  // beside the other way to memory
+    if (kCopies == kCopyBulk && thread == 64) prefetch();
     tag = begin_launch(a, control.launch);
+  }
+  // Of all first tiles those that are this block's if blocks take tickets as they are numbered. Whoever has them finds them in the cache.
+  CUMULUS_DEVICE void prefetch() const {
+    for (u32 i = 0; !kOwnRows && i < first_tickets(); ++i) {
+      const i64 tile = static_cast<i64>(block_index()) * first_tickets() + i, row = tile / tiles_per_row;
+      if (tile >= tiles) return;
+      const Tile t(*this, {row, (tile - row * tiles_per_row) * kTile});
+      const InStage in = t.in(nullptr);
+      if (in.inner_bytes() > 0) bulk_prefetch(in.lowest() + in.inner_begin(), in.inner_bytes());
+    }
   }
   CUMULUS_DEVICE void take_first_tickets() const {
     store_shared(&control.first_ticket, static_cast<i64>(fetch_add(a.workspace + kTicket, first_tickets())));

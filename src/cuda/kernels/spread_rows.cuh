@@ -215,7 +215,7 @@ struct SpreadRowsKernel {
   // The launch is over for the next one when all blocks have begun: no old word is taken for a new one, and totals need no clearing.
   CUMULUS_DEVICE void end() const {
     const u32 tag = tag_of(arrival());
-    if (tag == 0xffffffffu) end_launch(a, control.launch, tag);
+    if (wraps(tag)) end_launch(a, control.launch, tag);
     else if (is_last() && thread_index() == 0) store_relaxed(a.workspace + kEpoch, static_cast<u64>(tag) << 32);
   }
 };

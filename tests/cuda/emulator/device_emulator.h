@@ -92,8 +92,10 @@ inline void barrier_init(Barrier* b, u32 count) { emulator::barrier_init(b, coun
 inline void barrier_init_done() {}
 inline void barrier_arrive(Barrier* b) { emulator::barrier_arrive(b, 0); }
 inline void barrier_arrive_expect(Barrier* b, u32 bytes) { emulator::barrier_arrive(b, bytes); }
+inline bool barrier_test(Barrier* b, u32 parity) { return emulator::barrier_test(b, parity); }
 inline void barrier_wait(Barrier* b, u32 parity) { emulator::barrier_wait(b, parity); }
 inline void bulk_load(void* to, const void* from, u32 bytes, Barrier* b) { emulator::bulk_load(to, bytes, {{0, from, bytes}}, 16, b); }
+inline void bulk_prefetch(const void* from, u32 bytes) { emulator::bulk_prefetch(from, bytes); }
 // What an emulated launch has in place of the driver's encoding: the shape itself.
 inline TensorMap map_of(const TensorShape& shape) {
   static_assert(sizeof(TensorShape) <= sizeof(TensorMap));

@@ -481,6 +481,18 @@ void barrier_wait(void* barrier, std::uint32_t parity) {
   learn(self(), b.released);
 }
 
+bool barrier_test(void* barrier, std::uint32_t parity) {
+  Barrier& b = barrier_at(barrier);
+  if ((b.phase & 1) == parity) return false;
+  learn(self(), b.released);
+  return true;
+}
+
+void bulk_prefetch(const void* from, std::size_t bytes) {
+  if (bytes % 16 || reinterpret_cast<std::uintptr_t>(from) % 16) found("a bulk prefetch is not aligned to 16 bytes");
+  for (std::size_t i = 0; i < bytes; i += 16) check_global(static_cast<const char*>(from) + i, 16, false);
+}
+
 void bulk_load(void* to, std::size_t bytes, std::vector<Piece> pieces, std::size_t alignment, void* barrier) {
   Block& block = *self().block;
   Barrier& b = barrier_at(barrier);

@@ -54,6 +54,7 @@ void acquire_flag(const void* p);
 
 void barrier_init(void* barrier, std::uint32_t count);
 void barrier_arrive(void* barrier, std::uint32_t expected_bytes);
+bool barrier_test(void* barrier, std::uint32_t parity);
 void barrier_wait(void* barrier, std::uint32_t parity);
 // A part of what a copy brings: from global memory to `offset` of its place in shared memory.
 struct Piece {
@@ -63,6 +64,7 @@ struct Piece {
 };
 // One copy of all the pieces, with zeros between them.
 void bulk_load(void* to, std::size_t bytes, std::vector<Piece> pieces, std::size_t alignment, void* barrier);
+void bulk_prefetch(const void* from, std::size_t bytes);
 void async_load(void* to, const void* from, std::uint32_t bytes);
 void async_arrive(void* barrier);
 
