@@ -96,45 +96,54 @@ bool is_ring_faster(const Problem& p, const DeviceInfo& device, const Plan& plan
   return (p.n_out > kRowsOfWarps && p.n_out < 512 * kSegment) || p.n_out >= kOwnChunks * kChunk;  // not whole steps, or long
 }
 
+struct TileShape {
+  int warps, segments;  // of a warp
+};
+
 // A tile that holds rows of `needed` segments: of its shapes that of which an SM has most under way, in so far as a warp with more segments
 // takes longer. The weight is what rows of many widths took on an H200: docs/decisions.md.
-void choose_held_tile(const Problem& p, const DeviceInfo& device, std::int64_t needed, Plan& plan) {
+TileShape held_tile(const Problem& p, const DeviceInfo& device, const Plan& plan, std::int64_t needed) {
   constexpr int kWarpTime = 77;  // of a warp, beside its segments
-  double best = 0;
+  TileShape best = {};
+  double most = 0;
   for (int segments : {8, 16}) {
     const int warps = static_cast<int>(divide_up(needed, segments));
     const bool spills = segments > 8 && plan.aligned && plan.step < 0;  // 120 bytes
     if (warps > 16 || spills || (segments > 8 && needed <= 32)) continue;
     const int blocks = blocks_by_registers(device, segments * segment_registers(p, plan.aligned) + working_registers(p, plan), warps);
     const double under_way = static_cast<double>(blocks * needed) / (kWarpTime + segments);
-    if (under_way > best) best = under_way, plan.warps = warps, plan.segments = segments;
+    if (under_way > most) most = under_way, best = {warps, segments};
   }
+  return best;
 }
 
-// A block's tile for rows of `needed` segments.
-void choose_tile(const Problem& p, const DeviceInfo& device, const Tuning& tuning, std::int64_t needed, Plan& plan) {
+// A block's tile for rows of `needed` segments, which holds them or walks. As measured on an H200: docs/decisions.md.
+TileShape tile_shape(const Problem& p, const DeviceInfo& device, const Plan& plan, std::int64_t needed) {
   const int most = plan.step == 0 ? std::min(8, most_segments(p, false)) : most_segments(p, plan.aligned);
-  plan.warps = element_bytes(p) >= 8 ? 4 : 8, plan.segments = most;
-  const bool narrow = is_kept_narrow(p, plan), plain = is_plain(p, plan), shifted = plain && !plan.aligned;
-  const bool fills = 4 * needed > 3 * power_above(needed);  // tiles of a power of two
-  const int warps_of_16 = 2 * static_cast<int>(divide_up(needed, 32));
-  if (needed <= std::min(8, most)) plan.warps = 1, plan.segments = power_above(needed);  // a warp holds the row
-  else if (plain && (plan.aligned ? needed <= 64 && !fills : needed <= 128 && !(fills && needed > 16 && needed <= 32)))
-    choose_held_tile(p, device, needed, plan);
-  else if (needed <= 64) plan.segments = std::min(4, most), plan.warps = std::max(power_above(divide_up(needed, plan.segments)), 1);
-  else if (needed <= 128 && plan.step < 0 && most == 32) plan.warps = 4;  // with 8 warps of 16 segments, rows in reverse spill 120 bytes
-  else if (narrow && most == 32) plan.warps = 4;
-  else if (element_bytes(p) == 8 && plan.aligned && p.in_dtype == p.out_dtype && !p.masked()) plan.warps = 2, plan.segments = 16;
-  else if (needed <= 192 && most == 32) plan.warps = warps_of_16, plan.segments = 16;
-  else if (needed <= 128) plan.segments = std::min(16, most);
-  else if (needed <= 240 && shifted) plan.segments = 16, plan.warps = needed <= 192 ? 4 : 8;  // walked
-  else if (needed <= 256 && shifted) plan.segments = 16, plan.warps = 16;
-  else if (p.masked() && plan.aligned && most == 16) plan.warps = 4;  // of 294 tunings on an H200 the fastest, by 1.5 %
-  else if (needed <= 256 && most == 32) plan.warps = static_cast<int>(divide_up(needed, 32));
-  else if (needed <= 320 && most == 32) plan.segments = 16;  // nine or ten warps that hold a row spill
-  plan.warps = std::min(plan.warps, element_bytes(p) > 8 ? 8 : 16);
-  if (tuning.warps > 0) plan.warps = tuning.warps;
-  if (tuning.segments > 0) plan.segments = tuning.segments;
+  const int usual = element_bytes(p) >= 8 ? 4 : 8;  // warps
+  const bool plain = is_plain(p, plan), shifted = plain && !plan.aligned;
+  // A tile of a power of two, where it is faster if it is filled: of aligned rows, and of others of some 4096 results.
+  const bool fills = 4 * needed > 3 * power_above(needed) && (plan.aligned || power_above(needed) == 32);
+  if (needed <= std::min(8, most)) return {1, power_above(needed)};  // a warp holds the row
+  if (plain && !fills && needed <= (plan.aligned ? 64 : 128)) return held_tile(p, device, plan, needed);
+  if (needed <= 64) return {power_above(divide_up(needed, std::min(4, most))), std::min(4, most)};
+  if (needed <= 128 && plan.step < 0 && most == 32) return {4, most};  // with 16 segments, rows in reverse spill 120 bytes
+  if (is_kept_narrow(p, plan) && most == 32) return {4, most};
+  if (element_bytes(p) == 8 && plan.aligned && p.in_dtype == p.out_dtype && !p.masked()) return {2, 16};
+  if (needed <= 192 && most == 32) return {2 * static_cast<int>(divide_up(needed, 32)), 16};
+  if (needed <= 128) return {usual, std::min(16, most)};
+  if (needed <= 240 && shifted) return {needed <= 192 ? 4 : 8, 16};
+  if (needed <= 256 && shifted) return {16, 16};
+  if (p.masked() && plan.aligned && most == 16) return {4, most};  // of 294 tunings the fastest, by 1.5 %
+  if (needed <= 256 && most == 32) return {static_cast<int>(divide_up(needed, 32)), most};
+  if (needed <= 320 && most == 32) return {usual, 16};  // nine or ten warps that hold a row spill
+  return {usual, most};
+}
+
+void choose_tile(const Problem& p, const DeviceInfo& device, const Tuning& tuning, std::int64_t needed, Plan& plan) {
+  const TileShape shape = tile_shape(p, device, plan, needed);
+  plan.warps = tuning.warps > 0 ? tuning.warps : std::min(shape.warps, element_bytes(p) > 8 ? 8 : 16);
+  plan.segments = tuning.segments > 0 ? tuning.segments : shape.segments;
   // What is walked is whole chunks, and as many as make a balanced subtree.
   if (plan.warps * plan.segments < needed) plan.warps = static_cast<int>(std::bit_floor(static_cast<unsigned>(plan.warps)));
   while (plan.warps * plan.segments < 32 && plan.warps * plan.segments < needed) plan.warps *= 2;
