@@ -94,6 +94,24 @@ TEST(Emulator, FindsMisalignedVectors) {
   EXPECT_EQ(run([&] { load_global<16>(&memory[4]); }, launch), Findings{});
 }
 
+// A prefetch changes nothing, but on a device it would fail like an access.
+TEST(Emulator, FindsPrefetchesOfWhatMayNotBeRead) {
+  alignas(16) static std::array<u8, 64> memory{};
+  emulator::Launch launch = threads(32);
+  launch.memory = {{memory.data(), 48, false}};
+  const auto prefetched = [&](int from, u32 bytes) {
+    return run(
+        [&, from, bytes] {
+          if (lane_index() == 0) bulk_prefetch(memory.data() + from, bytes);
+        },
+        launch);
+  };
+  EXPECT_EQ(prefetched(16, 32), Findings{});
+  EXPECT_TRUE(has(prefetched(16, 48), "out of bounds: a read of global"));
+  EXPECT_TRUE(has(prefetched(4, 16), "not aligned"));
+  EXPECT_TRUE(has(prefetched(0, 24), "not aligned"));
+}
+
 TEST(Emulator, FindsSharedMemoryOutOfBounds) {
   for (u32 place : {1023u, 1024u})
     EXPECT_EQ(has(run([&] {
