@@ -107,6 +107,11 @@ struct SplitRowsKernel {
       return {slot + InStage::kSize * (S::kTwoInputs ? 2 : 1), tensors.mask.from(first), count};
     }
   };
+  // Tiles are numbered row by row; -1: there are no more.
+  CUMULUS_DEVICE Place place_of(i64 tile) const {
+    const i64 row = tile < 0 ? -1 : a.rows == 1 ? 0 : tile / tiles_per_row;
+    return {row, (tile - row * tiles_per_row) * kTile};
+  }
   CUMULUS_DEVICE u8* slot_at(int slot) const { return ring + slot * kSlotBytes; }
   CUMULUS_DEVICE Element* prefixes(int slot, int chunk) const {
     return reinterpret_cast<Element*>(slot_at(slot) + kDataBytes) + chunk * 32;
@@ -159,10 +164,7 @@ struct SplitRowsKernel {
           [&](u32 turn) { return turn >= taken          ? take_tile(a, tiles)
                                  : first + turn < tiles ? first + turn
                                                         : -1; },
-          [&](int slot, i64 tile) {
-            const i64 row = tile < 0 ? -1 : a.rows == 1 ? 0 : tile / tiles_per_row;
-            fill_slot(slot, {row, (tile - row * tiles_per_row) * kTile});
-          });
+          [&](int slot, i64 tile) { fill_slot(slot, place_of(tile)); });
     }
   }
   // So many at once where that leaves enough for all: they are loaded at once, too.
@@ -569,9 +571,9 @@ struct SplitRowsKernel {
   // Of all first tiles those that are this block's if blocks take tickets as they are numbered. Whoever has them finds them in the cache.
   CUMULUS_DEVICE void prefetch() const {
     for (u32 i = 0; !kOwnRows && i < first_tickets(); ++i) {
-      const i64 tile = static_cast<i64>(block_index()) * first_tickets() + i, row = tile / tiles_per_row;
+      const i64 tile = static_cast<i64>(block_index()) * first_tickets() + i;
       if (tile >= tiles) return;
-      const Tile t(*this, {row, (tile - row * tiles_per_row) * kTile});
+      const Tile t(*this, place_of(tile));
       const InStage in = t.in(nullptr);
       if (in.inner_bytes() > 0) bulk_prefetch(in.lowest() + in.inner_begin(), in.inner_bytes());
     }
