@@ -13,8 +13,10 @@ enum ArgFlags : unsigned {
   kExclusive = 1,      // out[e] = R(e), else R(e + 1); prefixes are exclusive with one more result
   kHasInitial = 2,     // else R starts from the op's identity, or from nothing
   kInitialInline = 4,  // the initial value is in `value`, not in device memory
-  kHasTotal = 8
+  kHasTotal = 8,
+  kScattersRows = 16  // rows: neighbouring blocks take rows of kRowParts parts of the tensors; blocks are a multiple of them
 };
+inline constexpr int kRowParts = 4;
 
 // The kernel is compiled for kDims dimensions. The host always fills the largest one: a launch copies only what the kernel declares.
 template <int kDims>

@@ -167,7 +167,8 @@ void fill_args(const Problem& p, const Plan& plan, bool initial_on_host, std::ui
   a.workspace_words = words;
   a.n = p.n, a.n_out = p.n_out, a.rows = p.rows;
   a.in_step = p.axis.in, a.in2_step = p.axis.in2, a.mask_step = p.axis.mask, a.out_step = p.axis.out;
-  a.flags = (p.kind == Kind::inclusive ? 0u : kExclusive) | (p.total_dtype != DType::none ? kHasTotal : 0u);
+  a.flags = (p.kind == Kind::inclusive ? 0u : kExclusive) | (p.total_dtype != DType::none ? kHasTotal : 0u) |
+            (plan.scatters ? kScattersRows : 0u);
   a.initial_dtype = static_cast<int>(p.initial_dtype), a.total_dtype = static_cast<int>(p.total_dtype);
   a.value[0] = a.value[1] = 0;
   if (p.initial_dtype != DType::none) {

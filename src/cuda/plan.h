@@ -54,6 +54,7 @@ struct Plan {
   bool exclusive, total;
   bool walks;                       // rows: longer than a tile
   int tail;                         // rows: whole tiles and up to so many results, which the last tile takes with it; 0: no tail
+  bool scatters;                    // rows: neighbouring blocks take rows that lie far from each other
   bool halves;                      // complex numbers that are aligned to their parts only
   int lanes;                        // short_rows: lanes of a warp for each row
   int warps, segments;              // rows, spread_rows; packed_rows: segments are quads of a thread

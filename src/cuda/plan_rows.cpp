@@ -22,7 +22,7 @@ constexpr int kManyRows = 16;
 constexpr std::int64_t kSpreadChunks = 1024, kSpreadTiles = 0xffff;
 // Where spread_rows is chosen: from so many chunks of a call up to so many of four-byte elements, in fewer rows than half the SMs. Measured
 // on an H200: docs/decisions.md.
-constexpr std::int64_t kSpreadLeast = 3, kSpreadMost = 1024;
+constexpr std::int64_t kSpreadLeast = 3, kSpreadMost = 512;
 
 int power_above(std::int64_t v) { return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(v, 1)))); }
 
@@ -117,6 +117,15 @@ TileShape held_tile(const Problem& p, const DeviceInfo& device, const Plan& plan
   return best;
 }
 
+// Rows that are read lie a power of two of bytes apart, those that are written do not. Where an SM has one block, an H200 is slower then
+// than with any other distances, unless its blocks read from several places: 0.92 and 0.955 of a copy. It was not found why
+// (docs/decisions.md).
+bool drifts(const Problem& p) {
+  constexpr std::int64_t kApart = 128 << 10;
+  const auto fits = [](std::int64_t stride, DType dtype) { return stride != 0 && stride * bytes(dtype) % kApart == 0; };
+  return p.dims == 1 && fits(p.dim[0].in, p.in_dtype) && !fits(p.dim[0].out, p.out_dtype);
+}
+
 // A block's tile for rows of `needed` segments, which holds them or walks. As measured on an H200: docs/decisions.md.
 TileShape tile_shape(const Problem& p, const DeviceInfo& device, const Plan& plan, std::int64_t needed) {
   const int most = plan.step == 0 ? std::min(8, most_segments(p, false)) : most_segments(p, plan.aligned);
@@ -132,6 +141,7 @@ TileShape tile_shape(const Problem& p, const DeviceInfo& device, const Plan& pla
   if (element_bytes(p) == 8 && plan.aligned && p.in_dtype == p.out_dtype && !p.masked()) return {2, 16};
   if (needed <= 192 && most == 32) return {2 * static_cast<int>(divide_up(needed, 32)), 16};
   if (needed <= 128) return {usual, std::min(16, most)};
+  if (needed > 160 && needed % 32 == 0 && needed <= 256 && shifted) return {static_cast<int>(needed / 16), 16};  // all warps are full
   if (needed <= 240 && shifted) return {needed <= 192 ? 4 : 8, 16};
   if (needed <= 256 && shifted) return {16, 16};
   if (p.masked() && plan.aligned && most == 16) return {4, most};  // of 294 tunings the fastest, by 1.5 %
@@ -210,8 +220,8 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   choose_tile(p, device, tuning, needed - 1, plan);  // as if nothing were left over
   plan.tail = tail_of(p, plan, needed);
   if (plan.tail == 0) choose_tile(p, device, tuning, needed, plan);
-  else if (plan.warps == 16 && (plan.tail > kTailQuad || p.n_out > p.n) && tuning.warps == 0 && tuning.segments == 0)
-    plan.warps = 8;  // in two steps, but twice the blocks: prefixes of 32768 0.92 to 0.94
+  else if (plan.warps == 16 && plan.tail > kTailQuad && tuning.warps == 0 && tuning.segments == 0)
+    plan.warps = 8;  // in two steps, but twice the blocks
   const int tile = plan.warps * plan.segments;
   plan.walks = needed - (plan.tail > 0) > tile;
   plan.levels = levels_for(p.n_out + tile * kSegment);
@@ -220,6 +230,8 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   const bool narrow = is_kept_narrow(p, plan);
   const int registers = plan.segments * segment_registers(p, plan.aligned) + working_registers(p, plan) + (narrow && !plan.walks ? 32 : 0);
   plan.blocks_per_sm = blocks_by_registers(device, registers, plan.warps);
+  plan.scatters = !plan.walks && plan.blocks_per_sm == 1 && drifts(p);
+  if (plan.scatters) plan.grid = static_cast<std::uint32_t>(divide_up(plan.grid, kRowParts) * kRowParts);
   plan.reason = plan.walks ? "a block walks a row, a tile of it in registers" : "a block holds a row in registers";
 }
 

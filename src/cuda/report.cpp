@@ -29,7 +29,7 @@ std::string to_json(const Problem& p, const Plan& plan, const DeviceInfo& device
   if (plan.layout == Layout::short_rows) json["lanes"] = plan.lanes;
   if (plan.layout == Layout::rows || plan.layout == Layout::packed_rows || plan.layout == Layout::spread_rows)
     json["segments"] = plan.segments;
-  if (plan.layout == Layout::rows) json["walks"] = plan.walks, json["tail"] = plan.tail;
+  if (plan.layout == Layout::rows) json["walks"] = plan.walks, json["tail"] = plan.tail, json["scatters"] = plan.scatters;
   const bool ring = plan.layout == Layout::column_ring, columns = plan.layout == Layout::split_columns,
              rows = plan.layout == Layout::split_rows;
   if (ring || columns || rows) json["slots"] = plan.slots, json["flight"] = plan.flight;

@@ -243,6 +243,31 @@ TEST(Rows, what_is_left_after_whole_tiles) {
   }
 }
 
+// Neighbouring blocks take rows of different parts of the tensors, whether these are whole parts or not.
+TEST(Rows, may_be_scattered) {
+  Random random(seed());
+  for (std::int64_t rows : {1, 3, 4, 7, 9}) {
+    Case c;
+    c.shape = {rows, 200}, c.axis = 1;
+    c.first = First::kept, c.total = Total::own;
+    const Tuning tuning = emulated::tunings(Layout::rows).front();
+    Plan plan = make_plan(Built(c).problem(), device(0), tuning);
+    ASSERT_EQ(plan.layout, Layout::rows);
+    plan.scatters = true;
+    for (std::uint32_t blocks : {4u, 12u}) {
+      plan.grid = blocks;
+      Built expected(c), got(c);
+      emulated::Run how;
+      how.seed = random.next();
+      std::vector<std::string> findings;
+      ASSERT_EQ(emulated::run(got.problem(), plan, memory_of(got), how, findings), emulated::Outcome::done);
+      expected.run_reference();
+      EXPECT_TRUE(expected.equals(got)) << rows << " rows, " << blocks << " blocks";
+      EXPECT_EQ(findings, std::vector<std::string>{});
+    }
+  }
+}
+
 // Levels 4 and 5 of the order, groups of the scanners, with as few as one resident block.
 TEST(SplitRows, go_through_all_levels_with_one_resident_block) {
   Random random(seed());
@@ -303,6 +328,21 @@ TEST(SplitColumns, strips_are_shared_only_by_blocks_that_run_together) {
     c.shape = {sanitized() ? 700 : 4096 + 300, tuning.columns == 1 ? 48 : tuning.blocks ? 128 : 64}, c.axis = 0;
     c.first = First::kept, c.total = Total::own;
     expect_right(c, tuning, {1, 2, 8}, random);
+  }
+}
+
+// More strips than their tiles are taken of together, and a ring that holds few of them, in as few blocks as can share strips.
+TEST(SplitColumns, many_strips_are_shared_some_at_a_time) {
+  Random random(seed());
+  for (Tuning tuning : emulated::tunings(Layout::split_columns)) {
+    if (tuning.scanners > 2 || tuning.blocks > 0) continue;  // few columns; a block's own
+    tuning.blocks = 2 * tuning.scanners + 1;
+    const int strips = tuning.scanners == 1 ? 10 : 11;  // not whole multiples of the blocks: those would keep to their own
+    Case c;
+    const bool whole = tuning.scanners == 1 ? !sanitized() : full();  // a chunk, or a part of one
+    c.shape = {whole ? 4096 + 130 : 700, strips * 32 * tuning.columns - 16}, c.axis = 0;
+    EXPECT_EQ(make_plan(Built(c).problem(), device(tuning.capability), tuning).scanners, tuning.scanners);
+    expect_right(c, tuning, {static_cast<std::uint32_t>(tuning.scanners) + 1}, random);
   }
 }
 

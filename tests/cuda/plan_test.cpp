@@ -105,7 +105,7 @@ TEST(CudaPlan, WhatIsLeftAfterWholeTilesGoesWithTheLast) {
       EXPECT_EQ(walked.warps * walked.segments, 128) << "two steps";
       EXPECT_EQ(walked.blocks_per_sm, 2);
     }
-    for (std::int64_t n : {4096, 8192, 16384}) {
+    for (std::int64_t n : {4096, 8192, 16384, 24576, 28672, 32768}) {
       const Plan held = plan(n, Kind::prefixes, reverse);
       EXPECT_EQ(held.tail, 4);
       EXPECT_FALSE(held.walks);
@@ -122,6 +122,28 @@ TEST(CudaPlan, WhatIsLeftAfterWholeTilesGoesWithTheLast) {
   EXPECT_EQ(plan(65536 + 8).tail, 0) << "32 segments of a warp, and walked: no registers";
   EXPECT_EQ(plan(65536 + 4).tail, 4) << "one quad has them";
   EXPECT_EQ(plan(12288 + 8, Kind::inclusive, false, DType::f64).tail, 0) << "16 segments of 8 bytes";
+}
+
+// Rows that are read a power of two apart, and are not written so: neighbouring blocks take them from different places, if they are alone
+// on their multiprocessors.
+TEST(CudaPlan, RowsThatDriftApartAreScattered) {
+  const auto scatters = [](std::int64_t n, Kind kind, DType dtype = DType::f32) {
+    return make_plan(problem({32768, n}, 1, dtype, dtype, kind), h200()).scatters;
+  };
+  EXPECT_TRUE(scatters(32768, Kind::prefixes));
+  EXPECT_FALSE(scatters(32768, Kind::exclusive)) << "results lie as elements do";
+  EXPECT_FALSE(scatters(32769, Kind::prefixes));
+  EXPECT_FALSE(scatters(28672, Kind::prefixes)) << "no power of two";
+  EXPECT_FALSE(scatters(65536, Kind::prefixes)) << "walked";
+  EXPECT_FALSE(scatters(16384, Kind::prefixes)) << "two blocks of a multiprocessor, and 64 KiB";
+  for (Kind kind : {Kind::prefixes, Kind::exclusive}) {
+    const Problem p = problem({32767, 32768}, 1, DType::f32, DType::f32, kind);
+    const Plan plan = make_plan(p, h200());
+    cumulus::cuda::HostArgs args;
+    fill_args(p, plan, false, nullptr, 0, args);
+    EXPECT_EQ((args.flags & cumulus::cuda::kScattersRows) != 0, kind == Kind::prefixes);
+    EXPECT_EQ(plan.grid, kind == Kind::prefixes ? 32768u : 32767u);
+  }
 }
 
 // Rows that are held: the tile fits them, warps and blocks are many.

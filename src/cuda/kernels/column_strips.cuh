@@ -1,9 +1,9 @@
 // Long columns, in strips of one to four warps' lanes. A tile is one segment (128 rows) of a strip. Where there are about as many strips as
 // multiprocessors, or whole multiples, a strip is one block's: a warp of it hands R from tile to tile. Where there are fewer, all blocks
-// share all strips, by ticket: of every strip a chunk's tiles, then of the next strip. Segments' totals go to blocks that do nothing but
-// scan, as words {epoch, value} (kernels/split_rows.cuh), and R at segments' starts comes back. Each group of 32 columns is one such
-// block's: R passes from chunk to chunk through its shared memory, for every way between blocks takes as long as some tiles.
-// Sharing needs as many blocks at a time as scan, and one more. If those do not begin, each block keeps to strips of its own.
+// share all strips, by ticket: a chunk's tiles of some strips, row by row, then of the next ones. Segments' totals go to blocks that do
+// nothing but scan, as words {epoch, value} (kernels/split_rows.cuh), and R at segments' starts comes back. Each group of 32 columns is one
+// such block's: R passes from chunk to chunk through its shared memory, for every way between blocks takes as long as some tiles. Sharing
+// needs as many blocks at a time as scan, and one more. If those do not begin, each block keeps to strips of its own.
 #pragma once
 
 #include "column_nodes.cuh"
@@ -54,16 +54,20 @@ struct ColumnStripsKernel
         });
   }
 
+  // Strips whose tiles of one chunk are taken together, so that pieces of a row of memory are read at about the same time. Of more, a
+  // chunk's totals are complete too late. Their groups must be under way together, for tiles that fill the ring may wait for any.
+  static constexpr u32 kUnderWay = kWarps * kScanning / kGroups, kPanel = kUnderWay > 8 ? 8 : kUnderWay > 1 ? kUnderWay : 1;
   CUMULUS_DEVICE void load_shared_strips(int loader) {
     const u32 tiles = static_cast<u32>(length), jobs = static_cast<u32>(strips.jobs);
-    const u32 of_chunk = 32 * jobs, whole = tiles / 32 * of_chunk, rest = tiles % 32;  // tickets; tiles of the last chunk
+    const u32 of_chunk = 32 * jobs, whole = tiles / 32 * of_chunk;  // tickets
     Roles::load(
         loader, [&](u32) { return take_tile(a, static_cast<i64>(tiles) * jobs); },
         [&](i64 ticket, Place& place) {
           const u32 t = static_cast<u32>(ticket), chunk = t >= whole ? tiles / 32 : jobs == 1 ? t / 32 : t / of_chunk;
-          const u32 in_chunk = t - chunk * of_chunk;
-          place.strip = t < whole ? in_chunk / 32 : in_chunk / rest, place.node = chunk;
-          place.part = t < whole ? in_chunk % 32 : in_chunk % rest;
+          const u32 in_chunk = t - chunk * of_chunk, parts = t < whole ? 32 : tiles % 32;
+          const u32 panel = in_chunk / (parts * kPanel), in_panel = in_chunk - panel * (parts * kPanel);
+          const u32 left = jobs - panel * kPanel, across = left < kPanel ? left : kPanel;
+          place.strip = panel * kPanel + in_panel % across, place.node = chunk, place.part = in_panel / across;
         });
   }
 

@@ -71,7 +71,9 @@ struct RowsKernel {
   }
 
   static CUMULUS_DEVICE void run(const Args<kDims>& a) {
-    for (i64 row = block_index(); row < a.rows; row += block_count()) {
+    i64 row = block_index();
+    if (a.flags & kScattersRows) row = row % kRowParts * (block_count() / kRowParts) + row / kRowParts;
+    for (; row < a.rows; row += block_count()) {
       scan_row(a, offsets_of(a, a.dims, row));
       if (row + block_count() < a.rows) sync();
     }
