@@ -17,10 +17,10 @@ using cuda::Layout;
 
 // --- What Cumulus reaches -------------------------------------------------------------------------------------------------------
 
-// A copy of the same bytes reaches this share of the data sheet's bandwidth: 4285 of 4800 GB/s (device-to-device memcpy of 4 GiB, H200).
-constexpr double kCopyShare = 4285.0 / 4800;
+// A copy of the same bytes reaches this share of the data sheet's bandwidth: 4272 of 4800 GB/s (device-to-device memcpy of 4 GiB, H200).
+constexpr double kCopyShare = 4272.0 / 4800;
 
-// Times of a copy of the same bytes divided by times of a scan, f32: docs/performance.md (`cumulus bench --cuda`, H200, commit 32ee04a).
+// Times of a copy of the same bytes divided by times of a scan, f32: docs/performance.md (`cumulus bench --cuda`, H200, commit 646846f).
 // `before_hopper`: the path of compute capabilities below 9.0, forced on that GPU.
 struct Measured {
   Layout layout;
@@ -30,16 +30,16 @@ struct Measured {
   const char* name;
 };
 constexpr Measured kMeasured[] = {
-    {Layout::rows, false, true, WorkloadMask::none, 0.987, "workload/89-cumsum"},
-    {Layout::rows, true, true, WorkloadMask::none, 0.987, "before-hopper/89-cumsum"},
-    {Layout::rows, false, true, WorkloadMask::boolean, 0.974, "workload/93-mask-bool"},
-    {Layout::rows, false, true, WorkloadMask::real, 1.004, "workload/93-mask-f32"},
-    {Layout::rows, false, false, WorkloadMask::none, 0.939, "workload/92-prefixes"},
-    {Layout::split_rows, false, true, WorkloadMask::none, 0.964, "1d/2^30"},
-    {Layout::split_rows, true, true, WorkloadMask::none, 0.619, "before-hopper/2^30"},
+    {Layout::rows, false, true, WorkloadMask::none, 0.989, "workload/89-cumsum"},
+    {Layout::rows, true, true, WorkloadMask::none, 0.988, "before-hopper/89-cumsum"},
+    {Layout::rows, false, true, WorkloadMask::boolean, 0.978, "workload/93-mask-bool"},
+    {Layout::rows, false, true, WorkloadMask::real, 1.016, "workload/93-mask-f32"},
+    {Layout::rows, false, false, WorkloadMask::none, 0.957, "workload/92-prefixes"},
+    {Layout::split_rows, false, true, WorkloadMask::none, 0.962, "1d/2^30"},
+    {Layout::split_rows, true, true, WorkloadMask::none, 0.612, "before-hopper/2^30"},
     {Layout::split_rows, false, false, WorkloadMask::none, 0.868, "1d/2^30-1"},
-    {Layout::short_rows, false, true, WorkloadMask::none, 0.998, "short/2^24x64"},
-    {Layout::packed_rows, false, false, WorkloadMask::none, 0.991, "short/2^24x63"},
+    {Layout::short_rows, false, true, WorkloadMask::none, 0.996, "short/2^24x64"},
+    {Layout::packed_rows, false, false, WorkloadMask::none, 0.990, "short/2^24x63"},
 };
 
 // The case of the plan's structure: of the GPU's own path if that was measured, else of Hopper's.

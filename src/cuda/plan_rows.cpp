@@ -117,9 +117,8 @@ TileShape held_tile(const Problem& p, const DeviceInfo& device, const Plan& plan
   return best;
 }
 
-// Rows that are read lie a power of two of bytes apart, those that are written do not. Where an SM has one block, an H200 is slower then
-// than with any other distances, unless its blocks read from several places: 0.92 and 0.955 of a copy. It was not found why
-// (docs/decisions.md).
+// Rows that are read lie multiples of 128 KiB apart, those that are written do not. Where an SM has one block, an H200 is slower then than
+// with any other distances, unless its blocks read from several places: 0.92 and 0.955 of a copy. It was not found why (docs/decisions.md).
 bool drifts(const Problem& p) {
   constexpr std::int64_t kApart = 128 << 10;
   const auto fits = [](std::int64_t stride, DType dtype) { return stride != 0 && stride * bytes(dtype) % kApart == 0; };

@@ -124,8 +124,8 @@ TEST(CudaPlan, WhatIsLeftAfterWholeTilesGoesWithTheLast) {
   EXPECT_EQ(plan(12288 + 8, Kind::inclusive, false, DType::f64).tail, 0) << "16 segments of 8 bytes";
 }
 
-// Rows that are read a power of two apart, and are not written so: neighbouring blocks take them from different places, if they are alone
-// on their multiprocessors.
+// Rows that are read 128 KiB apart, and are not written so: neighbouring blocks take them from different places, if they are alone on their
+// multiprocessors.
 TEST(CudaPlan, RowsThatDriftApartAreScattered) {
   const auto scatters = [](std::int64_t n, Kind kind, DType dtype = DType::f32) {
     return make_plan(problem({32768, n}, 1, dtype, dtype, kind), h200()).scatters;
@@ -133,7 +133,7 @@ TEST(CudaPlan, RowsThatDriftApartAreScattered) {
   EXPECT_TRUE(scatters(32768, Kind::prefixes));
   EXPECT_FALSE(scatters(32768, Kind::exclusive)) << "results lie as elements do";
   EXPECT_FALSE(scatters(32769, Kind::prefixes));
-  EXPECT_FALSE(scatters(28672, Kind::prefixes)) << "no power of two";
+  EXPECT_FALSE(scatters(28672, Kind::prefixes)) << "112 KiB";
   EXPECT_FALSE(scatters(65536, Kind::prefixes)) << "walked";
   EXPECT_FALSE(scatters(16384, Kind::prefixes)) << "two blocks of a multiprocessor, and 64 KiB";
   for (Kind kind : {Kind::prefixes, Kind::exclusive}) {
