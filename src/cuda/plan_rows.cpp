@@ -21,8 +21,8 @@ constexpr int kManyRows = 16;
 // A block's chunk is one of 32 nodes of 32 at most, and sixteen bits count tiles (kernels/spread_rows.cuh).
 constexpr std::int64_t kSpreadChunks = 1024, kSpreadTiles = 0xffff;
 // Where spread_rows is chosen: from so many chunks of a call up to so many of four-byte elements, in fewer rows than half the SMs. Measured
-// on an H200: docs/decisions.md.
-constexpr std::int64_t kSpreadLeast = 3, kSpreadMost = 512;
+// on an H200: docs/decisions.md. A ring with bulk copies (9.0 and newer) is faster beyond half as many.
+constexpr std::int64_t kSpreadLeast = 3, kSpreadMost = 1024;
 
 int power_above(std::int64_t v) { return static_cast<int>(std::bit_ceil(static_cast<std::uint64_t>(std::max<std::int64_t>(v, 1)))); }
 
@@ -163,7 +163,8 @@ void choose_tile(const Problem& p, const DeviceInfo& device, const Tuning& tunin
 Layout choose_rows(const Problem& p, const DeviceInfo& device, const Plan& plan) {
   if (p.n_out <= kShortRow) return Layout::packed_rows;
   const std::int64_t chunks = divide_up(p.n, kChunk), capacity = row_capacity(p, plan.aligned);
-  if (chunks > 1 && p.rows < device.sms / 2 && p.rows * chunks >= kSpreadLeast && p.rows * chunks * element_bytes(p) <= kSpreadMost * 4)
+  const std::int64_t most = device.capability >= 90 ? kSpreadMost / 2 : kSpreadMost;
+  if (chunks > 1 && p.rows < device.sms / 2 && p.rows * chunks >= kSpreadLeast && p.rows * chunks * element_bytes(p) <= most * 4)
     return Layout::spread_rows;
   if (is_ring_faster(p, device, plan)) return Layout::split_rows;
   if (p.n_out <= capacity) return Layout::rows;

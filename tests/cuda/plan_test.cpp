@@ -49,6 +49,11 @@ TEST(CudaPlan, EachShapeGetsItsLayout) {
   EXPECT_EQ(layout({1000}, 0), Layout::rows);
   EXPECT_EQ(layout({1 << 16}, 0), Layout::spread_rows);
   EXPECT_EQ(layout({4, 1 << 18}, 1), Layout::spread_rows);
+  EXPECT_EQ(layout({1 << 21}, 0), Layout::spread_rows);
+  EXPECT_EQ(layout({1 << 22}, 0), Layout::split_rows);
+  Tuning before_hopper;
+  before_hopper.capability = 80;
+  EXPECT_EQ(make_plan(problem({1 << 22}, 0), h200(), before_hopper).layout, Layout::spread_rows) << "no bulk copies";
   EXPECT_EQ(layout({100, 8192}, 1), Layout::rows) << "a block for each keeps the device busy";
   EXPECT_EQ(layout({32768, 32768}, 0), Layout::column_ring);
   EXPECT_EQ(layout({512, 1024, 2048}, 1), Layout::column_ring);
