@@ -15,6 +15,7 @@
 #include "cuda/report.h"
 #include "cumulus/cumulus.h"
 #include "error.h"
+#include "given_workspace.h"
 #include "plan.h"
 #include "shape.h"
 #include "tuning/lookup.h"
@@ -47,13 +48,10 @@ cumulus_status guarded(Body&& body) noexcept {
   }
 }
 
-// The structure as it was before it had a workspace.
-constexpr std::size_t kFirstSize = offsetof(cumulus_scan_args, workspace);
-
 // A caller compiled against a later version may pass a longer structure, as long as it uses nothing this one does not know.
 void check_args(const cumulus_scan_args* args) {
   if (!args) fail_invalid("args is null");
-  if (args->struct_size == kFirstSize) return;
+  if (args->struct_size == kFirstArgsSize) return;
   if (args->struct_size < sizeof *args)
     fail_invalid(fmt::format("struct_size is {} but this version's cumulus_scan_args has {} bytes: set it to sizeof(cumulus_scan_args)",
                              args->struct_size, sizeof *args));
@@ -62,14 +60,6 @@ void check_args(const cumulus_scan_args* args) {
   const auto* byte = reinterpret_cast<const unsigned char*>(args);
   if (std::any_of(byte + sizeof *args, byte + args->struct_size, [](unsigned char b) { return b != 0; }))
     fail_unsupported(fmt::format("the call uses fields beyond the {} bytes this version knows: update the library", sizeof *args));
-}
-
-cuda::GivenWorkspace given_workspace(const cumulus_scan_args& args) {
-  if (args.struct_size == kFirstSize) return {};
-  if (!args.workspace && args.workspace_bytes > 0)
-    fail_invalid(
-        fmt::format("workspace is null but workspace_bytes is {}: give its memory, or 0 for the library's own", args.workspace_bytes));
-  return {args.workspace, static_cast<std::int64_t>(std::min<std::size_t>(args.workspace_bytes, INT64_MAX))};
 }
 
 bool on_gpu(const cumulus_scan_args& args) { return args.out.dtype != 0 && args.out.device == CUMULUS_CUDA; }

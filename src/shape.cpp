@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "error.h"
+#include "given_workspace.h"
 
 namespace cumulus {
 namespace {
@@ -207,6 +208,14 @@ void check_overlap(const Call& call) {
   }
 }
 
+// The launch writes all over it, before and after it reads the tensors.
+void check_workspace_apart(const GivenWorkspace& workspace, const Call& call) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(workspace.memory), end = begin + static_cast<std::uintptr_t>(workspace.bytes);
+  for (const Tensor* t : {&call.in, &call.in2, &call.out, &call.mask, &call.initial, &call.total})
+    if (begin != 0 && t->present() && begin < t->end && t->begin < end)
+      fail_invalid(fmt::format("workspace overlaps {}: give it separate memory, or none", t->role));
+}
+
 void check_device(const Call& call) {
   for (const Tensor* t : {&call.in, &call.in2, &call.out, &call.mask, &call.initial, &call.total}) {
     if (!t->present()) continue;
@@ -259,7 +268,10 @@ void check(const cumulus_scan_args& args, bool require_data, Call& call) {
   check_row_tensor(call.total, call);
   check_written(call.out);
   if (call.total.present()) check_written(call.total);
-  if (require_data) check_overlap(call);
+  if (require_data) {
+    check_overlap(call);
+    check_workspace_apart(given_workspace(args), call);
+  }
   check_device(call);
 }
 
@@ -393,6 +405,14 @@ void canonicalise(const cumulus_scan_args& args, bool require_data, Problem& p) 
     if (dim.out < 0 && size > 0) flip(dim, size, size, p);
   }
   if (p.dims > 1) merge(p);
+}
+
+GivenWorkspace given_workspace(const cumulus_scan_args& args) {
+  if (args.struct_size == kFirstArgsSize) return {};
+  if (!args.workspace && args.workspace_bytes > 0)
+    fail_invalid(
+        fmt::format("workspace is null but workspace_bytes is {}: give its memory, or 0 for the library's own", args.workspace_bytes));
+  return {args.workspace, static_cast<std::int64_t>(std::min<std::size_t>(args.workspace_bytes, INT64_MAX))};
 }
 
 std::int64_t bytes_required(const Problem& p) {

@@ -283,4 +283,30 @@ TEST(Shape, NoElementIsLost) {
   }
 }
 
+// A launch writes all over its workspace. Addresses are compared, never followed.
+TEST(Shape, AGivenWorkspaceLiesApartFromEveryTensor) {
+  Case c = plain({4, 100}, 1);
+  c.mask = Mask::select, c.first = First::dropped, c.total = Total::own;
+  const Built built(c);
+  const cumulus::ConstTensorView in = built.in.view();
+  const cumulus::TensorView out = built.result();
+  const cumulus::ScanSpec spec = built.spec();
+  cumulus_scan_args args = cumulus::detail::to_c(in, nullptr, out, spec);
+  for (cumulus_tensor* t : {&args.in, &args.out, &args.mask, &args.initial, &args.total}) {
+    const auto refused = [&](std::intptr_t from_begin, std::size_t bytes) {
+      args.workspace = static_cast<char*>(t->data) + from_begin, args.workspace_bytes = bytes;
+      Problem problem;
+      try {
+        cumulus::canonicalise(args, true, problem);
+        return std::string();
+      } catch (const cumulus::Failure& failure) {
+        return failure.message;
+      }
+    };
+    EXPECT_NE(refused(0, 16).find("workspace overlaps"), std::string::npos);
+    EXPECT_NE(refused(-16, 17).find("workspace overlaps"), std::string::npos);
+    EXPECT_EQ(refused(-16, 16), "");
+  }
+}
+
 }  // namespace

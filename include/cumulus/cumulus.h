@@ -109,7 +109,7 @@ CUMULUS_API cumulus_status cumulus_scan(const cumulus_scan_args* args);
 /* Bytes of device memory through which the blocks of this scan talk to each other: 0 on the CPU and for most scans.
  * Normally the library has its own, one for each stream and each captured graph. A caller who gives one instead
  * (args->workspace) decides where it lies, that a call allocates nothing, and which launches share it:
- *   - device memory of the tensors' device, aligned to 16 bytes, of at least this size; a larger one serves many scans;
+ *   - device memory of the tensors' device, apart from them, aligned to 16 bytes, of at least this size; a larger one serves many scans;
  *   - zeroed by the caller before the first scan that uses it, in the stream's order (cudaMemsetAsync), and never again:
  *     each scan leaves it ready for the next, of whatever shape, as long as workspace_bytes stays the same;
  *   - used by one launch at a time: by launches of one stream, or of streams that wait for each other. A captured launch

@@ -8,6 +8,8 @@
 
 namespace cumulus::cuda {
 
+inline constexpr int kLeastCapability = 80;  // Ampere
+
 struct DeviceInfo {
   std::string name;
   int capability;            // compute capability, 10 * major + minor: 89 is 8.9

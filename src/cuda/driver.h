@@ -13,8 +13,7 @@
 
 namespace cumulus::cuda {
 
-inline constexpr int kLeastCapability = 80;  // Ampere
-inline constexpr int kLeastDriver = 12000;   // cuStreamGetId and cuCtxGetId, without which streams cannot be told apart
+inline constexpr int kLeastDriver = 12000;  // cuStreamGetId and cuCtxGetId, without which streams cannot be told apart
 
 // The driver's functions, and what was found out while opening it.
 struct Driver {

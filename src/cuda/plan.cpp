@@ -2,7 +2,10 @@
 
 #include <string>
 
+#include <fmt/core.h>
+
 #include "cuda/plan_layouts.h"
+#include "error.h"
 
 namespace cumulus::cuda {
 namespace {
@@ -59,6 +62,9 @@ int choose_lane_dim(const Problem& p) {
 
 Plan make_plan(const Problem& p, const DeviceInfo& real, const Tuning& tuning) {
   using namespace planning;
+  if (real.capability < kLeastCapability)
+    fail_unsupported(fmt::format("{} has compute capability {}.{}, but 8.0 (Ampere) or later is needed: scan on the CPU", real.name,
+                                 real.capability / 10, real.capability % 10));
   DeviceInfo device = real;
   if (tuning.capability > 0 && tuning.capability < device.capability) {
     // The path before Hopper: no bulk copies, 99 KB of shared memory for a block.

@@ -8,20 +8,15 @@
 #include <mutex>
 
 #include "cuda/driver.h"
+#include "given_workspace.h"
 
 namespace cumulus::cuda {
-
-// Memory that the caller gives instead: zeroed once, aligned to 16 bytes, used by one launch after the other.
-struct GivenWorkspace {
-  void* memory = nullptr;
-  std::int64_t bytes = 0;
-};
 
 // A workspace for one launch on `stream`, held until the lease ends, so that no other thread replaces it before the launch is in the
 // stream. The stream's context is current and has the unique id `context`. Throws Failure.
 //
-// Outside captures: one per (context, stream id), which tells per-thread default streams and reused handles apart. It grows in stream
-// order, without synchronisation. Inside a capture: one per (capture, stream), kept alive by the graph.
+// If the caller gives none: outside captures, one per (context, stream id), which tells per-thread default streams and reused handles
+// apart. It grows in stream order, without synchronisation. Inside a capture: one per (capture, stream), kept alive by the graph.
 class WorkspaceLease {
  public:
   WorkspaceLease(const Driver& driver, std::uint64_t context, CUstream stream, int device, std::int64_t bytes, const GivenWorkspace& given);
