@@ -43,7 +43,8 @@ struct Prepared {
 std::vector<Prepared> prepared() {
   std::vector<Prepared> all;
   for (const Case& c : large_cases()) {
-    all.push_back({Built(c), Built(c)});
+    const Built given(c);
+    all.push_back({given, given});
     all.back().expected.run_reference();
   }
   return all;
