@@ -18,6 +18,7 @@
 #include "demo_reference.h"
 #include "machine.h"
 #include "output.h"
+#include "tuning/lookup.h"
 
 namespace cumulus::cli {
 namespace {
@@ -156,7 +157,18 @@ Finding perf_finding() {
           fmt::format("perf_event_paranoid {} forbids them; only profiling would need them; as root: echo 2 > {}", level, path)};
 }
 
-// A GPU that cannot be used is no failure: scans on the CPU work.
+// A file that cannot be used is no failure: scans run with the planner's choices.
+Finding tuning_finding() {
+  const char* what = "tuning file";
+  if (tuning::switched_off()) return {Finding::note, what, "CUMULUS_TUNING=off: the planner chooses alone"};
+  const tuning::File file = tuning::read_file(tuning::file_path());
+  if (file.ignored) return {Finding::note, what, file.note};
+  if (file.path.empty()) return {Finding::ok, what, "none: neither XDG_CONFIG_HOME nor HOME says where it would be"};
+  if (!file.note.empty()) return {Finding::ok, what, fmt::format("none: {}; `cumulus tune` makes it", file.note)};
+  return {Finding::ok, what, fmt::format("{}: {} entries", file.path, file.cache.entries.size())};
+}
+
+// Nor is a GPU: scans on the CPU work.
 std::vector<Finding> gpu_findings() {
   std::vector<Finding> findings;
   for (const cuda::Finding& found : cuda::doctor(cuda::real_system()))
@@ -179,7 +191,8 @@ bool doctor(bool json) {
   std::vector<Finding> findings = {
       {Finding::ok, "cumulus", fmt::format("version {}, order {}", cumulus_version(), cumulus_order_version())}, simd_finding()};
   for (const cpu::Target target : cpu::supported_targets()) findings.push_back(check_target(target));
-  for (const auto& find : {tbb_finding, cores_finding, memory_finding, huge_pages_finding, perf_finding}) findings.push_back(find());
+  for (const auto& find : {tbb_finding, cores_finding, memory_finding, huge_pages_finding, perf_finding, tuning_finding})
+    findings.push_back(find());
   for (Finding& finding : gpu_findings()) findings.push_back(std::move(finding));
   findings.push_back(terminal_finding());
 

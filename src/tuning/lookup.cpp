@@ -3,10 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
+#include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <optional>
 #include <string_view>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -18,12 +22,30 @@
 namespace cumulus::tuning {
 namespace {
 
-constexpr std::int64_t kLeastBytes = 1 << 20;         // a smaller call would spend its gain on looking
-constexpr std::streamsize kMostFileBytes = 16 << 20;  // a longer file is none of ours
+constexpr std::int64_t kLeastBytes = 1 << 20;        // a smaller call would spend its gain on looking
+constexpr std::uintmax_t kMostFileBytes = 16 << 20;  // a longer file is none of ours
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
   return value ? value : "";
+}
+
+// The text of what is at `path`, or why it cannot be had. Only an ordinary file is opened: a folder has no text, a pipe may wait for ever.
+std::optional<std::string> text_at(const std::string& path, std::string& why) {
+  std::error_code error;
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (std::filesystem::is_directory(status)) return why = "it is a folder", std::nullopt;
+  if (!std::filesystem::is_regular_file(status)) return why = error ? error.message() : "it is no ordinary file", std::nullopt;
+  const std::uintmax_t size = std::filesystem::file_size(path, error);
+  if (error) return why = error.message(), std::nullopt;
+  if (size > kMostFileBytes)
+    return why = fmt::format("it has {} bytes, and no tuning file has more than {}", size, kMostFileBytes), std::nullopt;
+  std::string text(size, '\0');
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return why = std::strerror(errno), std::nullopt;
+  // read() says by a state what an iterator of the stream throws.
+  if (!file.read(text.data(), static_cast<std::streamsize>(size))) return why = "it cannot be read", std::nullopt;
+  return text;
 }
 
 // What a process looks up: made at the first call that wants it, then immutable; never destroyed, as a scan may run while it exits.
@@ -108,18 +130,22 @@ Machine this_machine(const cpu::CpuInfo& cpu) {
 }
 
 File read_file(const std::string& path) {
-  File found{path, {}, ""};
+  File found{path, {}, "", false};
   if (path.empty()) return found;
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
+  std::error_code error;
+  if (std::filesystem::status(path, error).type() == std::filesystem::file_type::not_found) {
     found.note = fmt::format("there is no tuning file {}", path);
     return found;
   }
-  std::string text(std::istreambuf_iterator<char>(file), {});
   std::string why;
-  if (file.bad() || static_cast<std::streamsize>(text.size()) > kMostFileBytes) why = "it cannot be read";
-  else if (auto cache = parse(text, why)) found.cache = *std::move(cache);
-  if (!why.empty()) found.note = fmt::format("{} is not used: {}", path, why);
+  const auto text = text_at(path, why);
+  auto cache = text ? parse(*text, why) : std::nullopt;
+  if (cache) {
+    found.cache = *std::move(cache);
+    return found;
+  }
+  found.ignored = true;
+  found.note = fmt::format("{} is not used: {}: CUMULUS_TUNING_FILE names another, `cumulus tune` makes one", path, why);
   return found;
 }
 

@@ -23,7 +23,8 @@ Machine this_machine(const cpu::CpuInfo& cpu);
 struct File {
   std::string path;
   Cache cache;
-  std::string note;  // "" where there is nothing to say
+  std::string note;      // "" where there is nothing to say
+  bool ignored = false;  // something is there that cannot be used: the note says what and why
 };
 File read_file(const std::string& path);
 
