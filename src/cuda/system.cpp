@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <system_error>
 
 namespace cumulus::cuda {
@@ -74,9 +73,12 @@ class RealSystem final : public System {
   }
 
   std::optional<std::string> read(const std::string& path) override {
+    // In pieces, as files of /proc tell no size. read() says by a state what an iterator of the stream throws: a folder opens like a file.
     std::ifstream file(path, std::ios::binary);
-    if (!file) return std::nullopt;
-    return std::string(std::istreambuf_iterator<char>(file), {});
+    std::string text;
+    for (char piece[4096]; file.read(piece, sizeof piece), file.gcount() > 0;) text.append(piece, static_cast<std::size_t>(file.gcount()));
+    if (!file.eof()) return std::nullopt;
+    return text;
   }
 
   std::string real_path(const std::string& path) override {
