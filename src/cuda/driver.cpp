@@ -40,18 +40,26 @@ const char* fill(Driver& driver, GetProcAddress get) {
   return nullptr;
 }
 
+// WSL has none, and needs none.
+bool has_device_file(System& system, const Driver& driver) { return driver.wsl || system.file("/dev/nvidiactl").has_value(); }
+
+std::string no_device_message(System& system, const Driver& driver) {
+  const auto visible = system.environment("CUDA_VISIBLE_DEVICES");
+  if (hidden_on_purpose(system, driver))
+    return fmt::format("the driver sees no device: CUDA_VISIBLE_DEVICES is \"{}\", which hides them all: unset it", *visible);
+  const char* cause =
+      has_device_file(system, driver)
+          ? "the driver sees no device: `nvidia-smi` should list one; in a container, start it with GPU access (docker run --gpus all)"
+          : "a driver library is here but no device file /dev/nvidiactl: in a container, start it with GPU access (docker run --gpus all); "
+            "else load the kernel module (nvidia-smi does)";
+  return visible ? fmt::format("{}; CUDA_VISIBLE_DEVICES is \"{}\", which may hide devices: unset it", cause, *visible) : cause;
+}
+
 std::string init_message(const OpenedDriver& opened, System& system) {
   const std::string path = opened.driver.path;
   switch (opened.result) {
-    case CUDA_ERROR_NO_DEVICE: {
-      if (const auto visible = system.environment("CUDA_VISIBLE_DEVICES"))
-        return fmt::format("the driver sees no device: CUDA_VISIBLE_DEVICES is \"{}\", which may hide them: unset it", *visible);
-      if (!opened.driver.wsl && !system.file("/dev/nvidiactl"))
-        return "a driver library is here but no device file /dev/nvidiactl: in a container, start it with GPU access (docker run --gpus "
-               "all); "
-               "else load the kernel module (nvidia-smi does)";
-      return "the driver sees no device: `nvidia-smi` should list one; in a container, start it with GPU access (docker run --gpus all)";
-    }
+    case CUDA_ERROR_NO_DEVICE:
+      return no_device_message(system, opened.driver);
     case CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
       return fmt::format("{} does not match the running kernel module: reboot, or reload the module, after a driver update", path);
     case CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE:
@@ -189,6 +197,11 @@ OpenedDriver open_driver(System& system) {
       "all), or use tensors on the CPU",
       reason);
   return none;
+}
+
+bool hidden_on_purpose(System& system, const Driver& driver) {
+  const auto visible = system.environment("CUDA_VISIBLE_DEVICES");
+  return visible && (visible->empty() || *visible == "-1") && has_device_file(system, driver);
 }
 
 const Driver& driver() {

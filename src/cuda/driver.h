@@ -38,6 +38,10 @@ struct OpenedDriver {
 // Opens and initialises the driver. Never throws.
 OpenedDriver open_driver(System& system);
 
+// Does CUDA_VISIBLE_DEVICES hide every device, as one sets it on purpose: empty or -1? Where there is no device file to begin with, it is
+// not what hides them.
+bool hidden_on_purpose(System& system, const Driver& driver);
+
 // The process's driver; throws Failure. After a success this is one load.
 const Driver& driver();
 

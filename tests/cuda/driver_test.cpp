@@ -110,12 +110,19 @@ TEST_F(Open, NoDeviceForEachReason) {
   system.add_library("libcuda.so.1", support::fake_libcuda());
   fake().init_result = CUDA_ERROR_NO_DEVICE;
   EXPECT_TRUE(says(open_driver(system).message, {"/dev/nvidiactl", "--gpus"}));
+  for (const char* visible : {"", "-1", "0"}) {
+    system.variables["CUDA_VISIBLE_DEVICES"] = visible;
+    EXPECT_TRUE(says(open_driver(system).message, {"/dev/nvidiactl", "--gpus", "CUDA_VISIBLE_DEVICES"})) << "\"" << visible << "\"";
+  }
+  system.variables.erase("CUDA_VISIBLE_DEVICES");
   system.add("/dev/nvidiactl");
   OpenedDriver opened = open_driver(system);
   EXPECT_EQ(opened.problem, DriverProblem::no_device);
   EXPECT_TRUE(says(opened.message, {"no device", "nvidia-smi"}));
   system.variables["CUDA_VISIBLE_DEVICES"] = "-1";
-  EXPECT_TRUE(says(open_driver(system).message, {"CUDA_VISIBLE_DEVICES", "-1", "unset"}));
+  EXPECT_TRUE(says(open_driver(system).message, {"CUDA_VISIBLE_DEVICES", "-1", "hides them all", "unset"}));
+  system.variables["CUDA_VISIBLE_DEVICES"] = "1";
+  EXPECT_TRUE(says(open_driver(system).message, {"nvidia-smi", "--gpus", "CUDA_VISIBLE_DEVICES", "may hide"}));
   fake().init_result = 0;
   fake().devices = 0;
   opened = open_driver(system);
