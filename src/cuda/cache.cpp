@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,7 @@ constexpr std::string_view kMagic = "cumulus cubin 1\n";
 constexpr std::string_view kSuffix = ".cubin", kTemporary = ".tmp";
 constexpr std::int64_t kMostBytes = 64 << 20;     // of one entry: far more than any kernel
 constexpr std::int64_t kTouchSeconds = 3600;      // a used entry's time stamp is renewed no more often
+constexpr int kMostAttempts = 100;                // at a temporary name that is free
 constexpr std::int64_t kAbandonedSeconds = 3600;  // a temporary file this old belongs to a process that died
 
 struct Header {
@@ -67,6 +69,32 @@ void make_folders(const std::string& path) {
   for (std::size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1))
     mkdir(path.substr(0, slash).c_str(), 0700);
   mkdir(path.c_str(), 0700);
+}
+
+// No block or no file more for this user. Some file systems tell neither number.
+bool is_full(const struct statvfs& disk) { return (disk.f_blocks > 0 && disk.f_bavail == 0) || (disk.f_files > 0 && disk.f_favail == 0); }
+
+// What would become of a folder that is not there yet.
+CacheState state_of_absent(const std::string& path) {
+  const std::string above = nearest_above(path);
+  struct stat status;
+  struct statvfs disk;
+  if (stat(above.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || faccessat(AT_FDCWD, above.c_str(), W_OK | X_OK, AT_EACCESS) != 0)
+    return CacheState::cannot_be_made;
+  return statvfs(above.c_str(), &disk) == 0 && is_full(disk) ? CacheState::full : CacheState::absent;
+}
+
+// A new temporary file of this process; its name in `temporary`. A process that died may have had this one's number (in a container each
+// is 1), and left names behind.
+File make_temporary(int folder, const std::string& name, std::string& temporary) {
+  static std::atomic<unsigned> counter{0};
+  int descriptor = -1;
+  errno = EEXIST;
+  for (int attempt = 0; descriptor < 0 && errno == EEXIST && attempt < kMostAttempts; ++attempt) {
+    temporary = fmt::format("{}.{}.{}{}", name, getpid(), counter++, kTemporary);
+    descriptor = openat(folder, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  }
+  return File(descriptor);
 }
 
 std::string file_name(std::string_view key) { return fmt::format("{:016x}{:016x}{}", hash(key, 1), hash(key, 2), kSuffix); }
@@ -194,13 +222,27 @@ std::string cache_folder(System& system) {
   return "";
 }
 
-std::int64_t cache_limit(System& system) {
+std::int64_t cache_limit(System& system, bool* understood) {
   constexpr std::int64_t kDefault = 256;
-  const auto text = system.environment("CUMULUS_CACHE_SIZE");
+  auto text = system.environment("CUMULUS_CACHE_SIZE");
+  if (text && text->empty()) text.reset();
   char* end = nullptr;
   const long long mib = text ? std::strtoll(text->c_str(), &end, 10) : kDefault;
   const bool valid = !text || (end != text->c_str() && *end == '\0' && mib >= 0 && mib <= 1 << 20);
+  if (understood) *understood = valid;
   return (valid ? mib : kDefault) << 20;
+}
+
+std::string nearest_above(const std::string& path) {
+  std::string above = path;
+  struct stat status;
+  do {
+    above.erase(above.find_last_not_of('/') + 1);
+    const std::size_t slash = above.rfind('/');
+    if (slash == std::string::npos) return ".";
+    above.erase(std::max<std::size_t>(slash, 1));
+  } while (above != "/" && lstat(above.c_str(), &status) != 0);
+  return above;
 }
 
 std::optional<Cubin> DiskCache::load(std::string_view key) const {
@@ -232,11 +274,14 @@ CacheState DiskCache::store(std::string_view key, const Cubin& cubin) const {
   const std::string bytes = to_bytes(key, cubin), name = file_name(key);
   if (static_cast<std::int64_t>(bytes.size()) > std::min(limit_, kMostBytes)) return CacheState::full;
 
-  static std::atomic<unsigned> counter{0};
-  const std::string temporary = fmt::format("{}.{}.{}{}", name, getpid(), counter++, kTemporary);
+  std::string temporary;
   {
-    const File file(openat(folder, temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-    if (!file) return errno == ENOSPC || errno == EDQUOT ? CacheState::full : CacheState::read_only;
+    const File file = make_temporary(folder, name, temporary);
+    if (!file) {
+      state = errno == ENOSPC || errno == EDQUOT ? CacheState::full : CacheState::read_only;
+      evict(folder, limit_);  // what is left behind may be in the way
+      return state;
+    }
     if (!write_all(file, bytes)) state = CacheState::full;
   }
   if (state == CacheState::usable && renameat(folder, temporary.c_str(), folder, name.c_str()) != 0) state = CacheState::read_only;
@@ -251,13 +296,15 @@ CacheState DiskCache::state(std::int64_t* bytes, std::int64_t* entries) const {
   if (folder_.empty() || limit_ == 0) return CacheState::off;
   CacheState state;
   const File folder = open_folder(folder_, state);
-  if (!folder) return state;
+  if (!folder) return state == CacheState::absent ? state_of_absent(folder_) : state;
   for (const Entry& entry : entries_of(folder)) {
     if (entry.name.ends_with(kTemporary)) continue;
     if (bytes) *bytes += entry.bytes;
     if (entries) ++*entries;
   }
-  return faccessat(folder, ".", W_OK, AT_EACCESS) == 0 ? CacheState::usable : CacheState::read_only;
+  if (faccessat(folder, ".", W_OK, AT_EACCESS) != 0) return CacheState::read_only;
+  struct statvfs disk;
+  return fstatvfs(folder, &disk) == 0 && is_full(disk) ? CacheState::full : CacheState::usable;
 }
 
 }  // namespace cumulus::cuda

@@ -35,10 +35,14 @@ std::uint64_t hash(std::string_view bytes, std::uint64_t seed = 0);
 // CUMULUS_CACHE_DIR (empty: no cache), else $XDG_CACHE_HOME/cumulus, else $HOME/.cache/cumulus; "" for none.
 std::string cache_folder(System& system);
 
-// CUMULUS_CACHE_SIZE in MiB (0: no cache), else 256 MiB.
-std::int64_t cache_limit(System& system);
+// CUMULUS_CACHE_SIZE in MiB (0: no cache), else 256 MiB. `understood` (may be null) receives whether a variable that is set says so.
+std::int64_t cache_limit(System& system, bool* understood = nullptr);
 
-enum class CacheState { usable, absent, off, foreign, open_to_others, not_a_folder, unreachable, read_only, full };
+// The nearest place above `path` that exists: where making the folder would begin. It may be no folder.
+std::string nearest_above(const std::string& path);
+
+// absent: not there, but can be made; cannot_be_made: nor can it be made where nearest_above() is.
+enum class CacheState { usable, absent, cannot_be_made, off, foreign, open_to_others, not_a_folder, unreachable, read_only, full };
 
 // A folder of entries, one file each. A key is any text that says all that the code depends on; it is stored and compared in full.
 // Entries appear whole, by renaming, and are used only if folder and file belong to this user and nobody else may enter the folder.
