@@ -1,6 +1,11 @@
 #include "cuda/doctor.h"
 
 #include <algorithm>
+#include <charconv>
+#include <iterator>
+#include <limits>
+#include <map>
+#include <optional>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -9,6 +14,7 @@
 #include "cuda/driver.h"
 #include "cuda/nvrtc.h"
 #include "cuda/pack.h"
+#include "cuda/program.h"
 #include "error.h"
 
 namespace cumulus::cuda {
@@ -74,7 +80,7 @@ Finding driver_finding(System& system, const OpenedDriver& opened) {
       return no_driver(system, opened);
     case DriverProblem::no_device: {
       // Hidden on purpose is no fault.
-      const bool hidden = system.environment("CUDA_VISIBLE_DEVICES").has_value();
+      const bool hidden = hidden_on_purpose(system, opened.driver);
       std::string detail = opened.message;
       if (!hidden && system.file("/proc/driver/nvidia/capabilities/mig/config"))
         detail += "; if the GPU is split (MIG), an instance must exist and be given to this process: nvidia-smi -L";
@@ -109,19 +115,128 @@ Finding device_finding(const Driver& driver, int ordinal) {
   }
 }
 
+// The architectures of the devices that kernels can be made for, each once.
+std::vector<int> capabilities_of(const OpenedDriver& opened) {
+  std::vector<int> all;
+  if (opened.problem != DriverProblem::none) return all;
+  for (int k = 0; k < opened.driver.devices; ++k) {
+    try {
+      const int capability = query_device(opened.driver, k).capability;
+      if (capability >= kLeastCapability && std::find(all.begin(), all.end(), capability) == all.end()) all.push_back(capability);
+    } catch (const Failure&) {  // the device's own finding says it
+    }
+  }
+  return all;
+}
+
+std::string text_of(const std::vector<int>& capabilities) {
+  std::string text;
+  for (const int capability : capabilities) text += fmt::format("{}sm_{}", text.empty() ? "" : ", ", capability);
+  return text;
+}
+
+// ---- kernels built ahead of time ----
+
+struct Packs {
+  std::vector<std::string> paths, unusable;  // all; those in which no kernel was found
+  std::size_t kernels = 0;                   // whosever they are
+  std::map<int, std::size_t> own;            // of this version and its sources, by architecture
+  std::vector<int> uncovered;                // architectures of devices here that have none
+
+  bool serve() const { return !own.empty() && uncovered.empty(); }  // so that a compiler can be done without
+};
+
+// The architecture of a kernel that this library may ask for: of its own version and sources. Keys are those of kernel_key().
+std::optional<int> own_capability(const std::string& key) {
+  static const std::string own = [] {
+    const std::string any = kernel_key({}, 0, embedded_sources().hash);
+    return any.substr(0, any.find("\nsource ") + 1);
+  }();
+  constexpr std::string_view kArchitecture = "\narchitecture ";
+  const std::size_t at = key.find(kArchitecture);
+  int capability = 0;
+  if (!key.starts_with(own) || at == std::string::npos) return std::nullopt;
+  std::from_chars(key.data() + at + kArchitecture.size(), key.data() + key.size(), capability);
+  return capability;
+}
+
+Packs look_into_packs(System& system, const std::vector<int>& capabilities) {
+  Packs packs{find_packs(system), {}, 0, {}, {}};
+  for (const std::string& path : packs.paths) {
+    const std::vector<PackedKernel> kernels = list_pack(path);
+    if (kernels.empty()) packs.unusable.push_back(path);
+    packs.kernels += kernels.size();
+    for (const PackedKernel& kernel : kernels)
+      if (const auto capability = own_capability(kernel.key)) ++packs.own[*capability];
+  }
+  std::copy_if(capabilities.begin(), capabilities.end(), std::back_inserter(packs.uncovered),
+               [&](int capability) { return !packs.own.contains(capability); });
+  return packs;
+}
+
+// Nothing to say where there are none and none are asked for.
+std::optional<Finding> pack_finding(System& system, const Packs& packs, const std::vector<int>& capabilities, Finding::State bad) {
+  const char* what = "kernel packs";
+  const auto wanted = system.environment("CUMULUS_PACK");
+  if (packs.paths.empty()) {
+    if (!wanted || wanted->empty()) return std::nullopt;
+    const bool there = system.file(*wanted).has_value();
+    return Finding{bad, what,
+                   fmt::format("CUMULUS_PACK is \"{}\", {}: name a file that `cumulus pack` wrote, or a folder of them, or unset it",
+                               *wanted, there ? "a folder without any *.pack" : "where there is none")};
+  }
+  std::string detail = fmt::format("{} kernels built ahead of time in {}{}", packs.kernels, packs.paths.front(),
+                                   packs.paths.size() > 1 ? fmt::format(" and {} more", packs.paths.size() - 1) : "");
+  if (wanted) detail += " (CUMULUS_PACK)";
+  for (const std::string& path : packs.unusable)
+    detail += fmt::format("; {} cannot be read or is no pack: write it anew with `cumulus pack`", path);
+  if (packs.kernels == 0) return Finding{bad, what, detail};
+
+  std::vector<int> built;
+  std::size_t usable = 0;
+  for (const auto& [capability, count] : packs.own)
+    if (capabilities.empty() || std::find(capabilities.begin(), capabilities.end(), capability) != capabilities.end())
+      built.push_back(capability), usable += count;
+  if (usable == 0)
+    return Finding{bad, what,
+                   fmt::format("{}; none for this version{}: write them anew with this version's `cumulus pack`{}", detail,
+                               capabilities.empty() ? "" : fmt::format(" or these GPUs ({})", text_of(capabilities)),
+                               wanted ? ", or unset CUMULUS_PACK" : "")};
+  detail += fmt::format("; {} for this version and {}", usable, text_of(built));
+  if (!packs.uncovered.empty()) detail += fmt::format("; none for {}", text_of(packs.uncovered));
+  return Finding{packs.uncovered.empty() && packs.unusable.empty() ? Finding::ok : Finding::note, what, detail};
+}
+
+// ---- the compiler ----
+
 std::string text_of(const NvrtcFile& file) { return fmt::format("{} ({})", file.path, file.origin); }
 
-Finding compiler_finding(System& system, const OpenedDriver& opened, bool packed) {
+// Compiles the least that there is for each of the architectures; throws Failure. A compiler may open and yet lack its second library.
+void try_compiler(const Nvrtc& nvrtc, const std::vector<int>& capabilities) {
+  for (const int capability : capabilities) nvrtc.compile({"doctor.cu", "__global__ void nothing() {}\n"}, {}, "nothing", capability, {});
+}
+
+// A compiler's log has lines of its own; a finding is one.
+std::string one_line(std::string text) {
+  text.erase(text.find_last_not_of(" \n") + 1);
+  std::replace(text.begin(), text.end(), '\n', ' ');
+  return text;
+}
+
+// `bad`: what it is worth that there is none. Without a device any NVRTC will do, as for `cumulus pack`.
+Finding compiler_finding(System& system, const OpenedDriver& opened, const std::vector<int>& capabilities, Finding::State bad) {
+  const bool driver = opened.problem == DriverProblem::none;
+  const std::string unneeded = driver ? "" : "; without a driver only `cumulus pack` needs it";
   const std::vector<NvrtcFile> found = find_nvrtc(system);
-  const Finding::State bad = packed ? Finding::note : Finding::fail;
   if (found.empty()) {
     const auto wanted = system.environment("CUMULUS_NVRTC");
     return {bad, "NVRTC",
-            wanted && !wanted->empty()
-                ? fmt::format("CUMULUS_NVRTC is \"{}\", where there is none: name libnvrtc.so.N or its folder, or unset it", *wanted)
-                : "not found: pip install nvidia-cuda-nvrtc, or install the CUDA toolkit, or name the file in CUMULUS_NVRTC"};
+            (wanted && !wanted->empty()
+                 ? fmt::format("CUMULUS_NVRTC is \"{}\", where there is none: name libnvrtc.so.N or its folder, or unset it", *wanted)
+                 : "not found: pip install nvidia-cuda-nvrtc, or install the CUDA toolkit, or name the file in CUMULUS_NVRTC") +
+                unneeded};
   }
-  const std::vector<NvrtcFile> usable = usable_nvrtc(found, opened.driver.version);
+  const std::vector<NvrtcFile> usable = usable_nvrtc(found, driver ? opened.driver.version : std::numeric_limits<int>::max());
   std::string passed_over;
   for (const NvrtcFile& file : found)
     if (std::find(usable.begin(), usable.end(), file) == usable.end())
@@ -129,26 +244,34 @@ Finding compiler_finding(System& system, const OpenedDriver& opened, bool packed
   if (usable.empty())
     return {bad, "NVRTC",
             fmt::format("none for this driver{}: update the driver, or install NVRTC {}", passed_over, opened.driver.version / 1000)};
+  std::string what = text_of(usable.front());
   try {
     const Nvrtc nvrtc(system, usable.front());
-    std::string unknown;
-    for (int k = 0; k < opened.driver.devices; ++k)
-      if (const int capability = query_device(opened.driver, k).capability; !nvrtc.supports(capability))
-        unknown += fmt::format("; it does not know sm_{} of device {}: install a newer one", capability, k);
-    return {unknown.empty() ? Finding::ok : bad, "NVRTC",
-            fmt::format("{}, CUDA {}{}{}", text_of(usable.front()), release(nvrtc.version()), unknown, passed_over)};
+    what += fmt::format(", CUDA {}", release(nvrtc.version()));
+    std::vector<int> known, unknown;
+    for (const int capability : capabilities) (nvrtc.supports(capability) ? known : unknown).push_back(capability);
+    if (capabilities.empty() && !nvrtc.architectures().empty()) known.push_back(nvrtc.architectures().back());
+    try_compiler(nvrtc, known);
+    if (unknown.empty()) return {Finding::ok, "NVRTC", what + passed_over};
+    return {bad, "NVRTC", fmt::format("{}; it does not know {}: install a newer one{}", what, text_of(unknown), passed_over)};
   } catch (const Failure& failure) {
-    return {bad, "NVRTC", failure.message + passed_over};
+    if (failure.status != CUMULUS_INTERNAL) return {bad, "NVRTC", failure.message + passed_over + unneeded};
+    return {
+        bad, "NVRTC",
+        fmt::format("{} opens but cannot compile; libnvrtc-builtins of the same release must be beside it or in the loader's path: install "
+                    "it anew{}{}; {}",
+                    what, passed_over, unneeded, one_line(failure.message))};
   }
 }
 
-Finding cache_finding(System& system) {
-  const DiskCache cache(cache_folder(system), cache_limit(system));
+// ---- the disk cache ----
+
+Finding cache_state_finding(const DiskCache& cache) {
   std::int64_t bytes = 0, entries = 0;
   const CacheState state = cache.state(&bytes, &entries);
   const std::string held =
       fmt::format("{}: {} kernels, {:.1f} of {} MiB", cache.folder(), entries, static_cast<double>(bytes) / (1 << 20), cache.limit() >> 20);
-  const auto unused = [&](const char* why) {
+  const auto unused = [&](const std::string& why) {
     return Finding{Finding::note, "kernel cache",
                    fmt::format("{} is not used: {}; kernels are compiled anew in each process", cache.folder(), why)};
   };
@@ -157,13 +280,16 @@ Finding cache_finding(System& system) {
       return {Finding::ok, "kernel cache", held};
     case CacheState::absent:
       return {Finding::ok, "kernel cache", fmt::format("{} will be made by the first scan on a GPU", cache.folder())};
+    case CacheState::cannot_be_made:
+      return unused(fmt::format("it cannot be made, as {} is no folder that this user can write: set CUMULUS_CACHE_DIR",
+                                nearest_above(cache.folder())));
     case CacheState::off:
       return {Finding::note, "kernel cache",
               "off (CUMULUS_CACHE_DIR or CUMULUS_CACHE_SIZE, or no HOME): kernels are compiled anew in each process"};
     case CacheState::read_only:
       return {Finding::note, "kernel cache", held + "; it cannot be written: new kernels are not kept"};
     case CacheState::full:
-      return {Finding::note, "kernel cache", held + "; the disk is full: new kernels are not kept"};
+      return {Finding::note, "kernel cache", held + "; the disk is full: new kernels are not kept: free space, or set CUMULUS_CACHE_DIR"};
     case CacheState::foreign:
       return unused("it belongs to another user: set CUMULUS_CACHE_DIR");
     case CacheState::open_to_others:
@@ -176,22 +302,31 @@ Finding cache_finding(System& system) {
   return unused("unknown");
 }
 
+Finding cache_finding(System& system) {
+  bool understood = true;
+  const DiskCache cache(cache_folder(system), cache_limit(system, &understood));
+  Finding finding = cache_state_finding(cache);
+  if (understood) return finding;
+  finding.detail += fmt::format("; CUMULUS_CACHE_SIZE is \"{}\", which is no whole number of MiB from 0 to 1048576: {} is used instead",
+                                *system.environment("CUMULUS_CACHE_SIZE"), cache.limit() >> 20);
+  return {Finding::note, finding.what, finding.detail};
+}
+
 }  // namespace
 
 std::vector<Finding> doctor(System& system) {
   const OpenedDriver opened = open_driver(system);
+  const bool driver = opened.problem == DriverProblem::none;
   std::vector<Finding> findings = {driver_finding(system, opened)};
-  if (opened.problem != DriverProblem::none) return findings;
-  for (int k = 0; k < opened.driver.devices; ++k) findings.push_back(device_finding(opened.driver, k));
-  std::size_t kernels = 0;
-  const std::vector<std::string> packs = find_packs(system);
-  for (const std::string& path : packs) kernels += list_pack(path).size();
-  findings.push_back(compiler_finding(system, opened, kernels > 0));
+  for (int k = 0; driver && k < opened.driver.devices; ++k) findings.push_back(device_finding(opened.driver, k));
+
+  // Without a driver nothing of the rest is a fault: there is nothing that it would make work.
+  const std::vector<int> capabilities = capabilities_of(opened);
+  const Packs packs = look_into_packs(system, capabilities);
+  const Finding::State bad = driver ? Finding::fail : Finding::note;
+  findings.push_back(compiler_finding(system, opened, capabilities, packs.serve() ? Finding::note : bad));
   findings.push_back(cache_finding(system));
-  if (!packs.empty())
-    findings.push_back({kernels > 0 ? Finding::ok : Finding::fail, "kernel packs",
-                        fmt::format("{} kernels built ahead of time in {}{}", kernels, packs.front(),
-                                    packs.size() > 1 ? fmt::format(" and {} more", packs.size() - 1) : "")});
+  if (auto finding = pack_finding(system, packs, capabilities, bad)) findings.push_back(*std::move(finding));
   return findings;
 }
 

@@ -15,7 +15,8 @@ struct Finding {
   bool operator==(const Finding&) const = default;
 };
 
-// Driver, devices, compiler, cache, cubins built ahead of time. Never throws for what it finds.
+// Driver, devices, compiler (which it tries), cache, cubins built ahead of time; the last three without a driver too, as `cumulus pack`
+// works there. Never throws for what it finds.
 std::vector<Finding> doctor(System& system);
 
 }  // namespace cumulus::cuda
