@@ -251,8 +251,11 @@ Compiled Nvrtc::compile(const SourceFile& main, std::span<const SourceFile> head
   Compiled compiled;
   const auto step = [&](int result, const char* call) {
     if (result == 0) return;
+    // Of the kernel's own errors (6) another compiler is no cure; of the rest it may be: a library of the wrong version beside it, or none.
     throw Failure{
-        result == 1 ? CUMULUS_OUT_OF_MEMORY : CUMULUS_INTERNAL,
+        result == 1   ? CUMULUS_OUT_OF_MEMORY
+        : result == 6 ? CUMULUS_INTERNAL
+                      : CUMULUS_DEVICE_ERROR,
         fmt::format("{} of {} for sm_{} failed with {} ({}; NVRTC {}.{}, {}): give another compiler with CUMULUS_NVRTC, or report it{}{}",
                     call, kernel, capability, f.nvrtcGetErrorString(result), result, version_ / 1000, version_ % 1000 / 10, path_,
                     compiled.log.empty() ? "" : "; its log: ", compiled.log)};

@@ -63,7 +63,7 @@ class Nvrtc {
   const std::vector<int>& architectures() const { return architectures_; }
 
   // Compiles `main` to machine code; `headers` are what its includes find. `kernel` is a name expression, as
-  // "scan<float, 4>". Throws Failure with the compiler's log.
+  // "scan<float, 4>". Throws Failure with the compiler's log: CUMULUS_INTERNAL where the kernel is at fault, so that no compiler takes it.
   Compiled compile(const SourceFile& main, std::span<const SourceFile> headers, const std::string& kernel, int capability,
                    std::span<const std::string> options) const;
 

@@ -21,17 +21,41 @@ const std::vector<std::string>& common_options() {
   return options;
 }
 
-std::string no_compiler(const std::vector<NvrtcFile>& found, int driver_version) {
+// Where CUMULUS_NVRTC is set, nothing that is installed elsewhere helps. "" where it is not.
+std::string wanted_compiler(System& system) {
+  const auto wanted = system.environment("CUMULUS_NVRTC");
+  return wanted && !wanted->empty() ? fmt::format("CUMULUS_NVRTC decides alone, and is \"{}\"", *wanted) : "";
+}
+
+// What to say of kernels built ahead of time where there is no compiler; nothing to who is building them.
+std::string about_packs(System& system, int driver_version) {
+  if (driver_version == kAnyDriver) return "";
+  const auto wanted = system.environment("CUMULUS_PACK");
+  if (!wanted || wanted->empty()) return ", or give kernels built ahead of time (`cumulus pack`, CUMULUS_PACK)";
+  for (const std::string& path : find_packs(system))
+    if (!list_pack(path).empty()) return fmt::format("; CUMULUS_PACK is \"{}\", which has no usable code of this kernel", *wanted);
+  return fmt::format("; CUMULUS_PACK is \"{}\", where no kernels can be read: name a file of `cumulus pack` or its folder", *wanted);
+}
+
+std::string no_compiler(System& system, const std::vector<NvrtcFile>& found, int driver_version) {
+  const std::string wanted = wanted_compiler(system), packs = about_packs(system, driver_version);
   std::string text = "no NVRTC, the CUDA compiler, to build kernels with: ";
-  if (found.empty())
-    return text +
-           "install it (pip install nvidia-cuda-nvrtc, or the CUDA toolkit), or name its file in CUMULUS_NVRTC, or give kernels built "
-           "ahead "
-           "of time (`cumulus pack`, CUMULUS_PACK)";
+  if (found.empty()) {
+    if (!wanted.empty()) return text + wanted + ", where there is none: name libnvrtc.so.N or its folder, or unset it" + packs;
+    return text + "install it (pip install nvidia-cuda-nvrtc, or the CUDA toolkit), or name its file in CUMULUS_NVRTC" + packs;
+  }
   text += fmt::format("the driver supports CUDA {}.{}, and what was found is newer:", driver_version / 1000, driver_version % 1000 / 10);
   for (const NvrtcFile& file : found) text += fmt::format(" {} ({}),", file.path, file.origin);
   text.pop_back();
-  return text + fmt::format(": update the driver, or install NVRTC {}", driver_version / 1000);
+  if (!wanted.empty())
+    return text + fmt::format("; {}: unset it, name NVRTC {} in it, or update the driver", wanted, driver_version / 1000) + packs;
+  return text + fmt::format(": update the driver, or install NVRTC {}", driver_version / 1000) + packs;
+}
+
+// Does the driver say that the code is not for it or its GPU, rather than that something else went wrong?
+bool refuses_code(CUresult result) {
+  return result == CUDA_ERROR_INVALID_IMAGE || result == CUDA_ERROR_NO_BINARY_FOR_GPU || result == CUDA_ERROR_INVALID_PTX ||
+         result == CUDA_ERROR_UNSUPPORTED_PTX_VERSION;
 }
 
 }  // namespace
@@ -52,13 +76,15 @@ std::string kernel_key(const KernelSpec& spec, int capability, const std::string
 
 // ---- machine code ----
 
-struct CubinSource::State {
-  // Held while a kernel is looked for, so that other threads wait for it instead of compiling it too.
-  struct Slot {
-    std::mutex mutex;
-    std::optional<Cubin> cubin;
-  };
+// Held while a kernel is looked for, so that other threads wait for it instead of compiling it too.
+struct CubinSource::Slot {
+  std::mutex mutex;
+  std::optional<Cubin> cubin;
+  Origin origin = Origin::memory;  // of the cubin, once there is one
+  std::string place;               // the same for people
+};
 
+struct CubinSource::State {
   State(System& s, int version, KernelSources all)
       : system(s), driver_version(version), sources(std::move(all)), disk(cache_folder(s), cache_limit(s)) {}
 
@@ -80,15 +106,17 @@ struct CubinSource::State {
     return slot;
   }
 
-  std::optional<Cubin> from_pack(const std::string& key) {
+  std::optional<Cubin> from_pack(const std::string& key, std::string& file) {
     const std::lock_guard lock(mutex);
     if (!packed) {
       packed.emplace();
       for (const std::string& path : find_packs(system))
         for (PackedKernel& kernel : list_pack(path)) packed->emplace(kernel.key, std::move(kernel));
     }
-    const auto found = packed->find(key);
-    return found == packed->end() ? std::nullopt : read_packed(found->second);
+    const auto kernel = packed->find(key);
+    if (kernel == packed->end()) return std::nullopt;
+    file = kernel->second.path;
+    return read_packed(kernel->second);
   }
 
   // Looked for once; a look that found nothing usable is repeated, so that an install helps without a restart.
@@ -118,7 +146,7 @@ Cubin CubinSource::compile(const KernelSpec& spec, int capability) {
   const std::vector<NvrtcFile> usable = state_->compilers();
   if (usable.empty()) {
     const std::lock_guard lock(state_->mutex);
-    throw Failure{CUMULUS_DEVICE_ERROR, no_compiler(*state_->found, state_->driver_version)};
+    throw Failure{CUMULUS_DEVICE_ERROR, no_compiler(state_->system, *state_->found, state_->driver_version)};
   }
   const SourceFile* main = nullptr;
   for (const SourceFile& file : state_->sources.files)
@@ -145,32 +173,54 @@ Cubin CubinSource::compile(const KernelSpec& spec, int capability) {
       reasons += "; " + failure.message;
     }
   }
+  const std::string wanted = wanted_compiler(state_->system);
   throw Failure{CUMULUS_DEVICE_ERROR,
-                fmt::format("no NVRTC that was found can compile for sm_{}{}: name one in CUMULUS_NVRTC", capability, reasons)};
+                fmt::format("no NVRTC that was found can compile for sm_{}{}{}", capability, reasons,
+                            wanted.empty() ? ": name one in CUMULUS_NVRTC" : "; " + wanted + ": correct or unset it")};
+}
+
+// Fills the slot from the first place after `last` that has the kernel; the compiler, which is the last place, has any.
+void CubinSource::find(Slot& slot, const KernelSpec& spec, int capability, Origin last) {
+  const auto fill = [&](std::optional<Cubin> cubin, Origin origin, std::string place) {
+    if (!cubin) return false;
+    slot.cubin = std::move(cubin), slot.origin = origin, slot.place = std::move(place);
+    return true;
+  };
+  if (last < Origin::pack) {
+    std::string path;
+    std::optional<Cubin> packed = state_->from_pack(kernel_key(spec, capability, sources_hash()), path);
+    if (fill(std::move(packed), Origin::pack, "the pack " + path)) return;
+  }
+  const std::vector<NvrtcFile> usable = state_->compilers();
+  const std::string disk_key = usable.empty() ? "" : kernel_key(spec, capability, sources_hash(), usable.front());
+  if (last < Origin::disk && !usable.empty() && fill(state_->disk.load(disk_key), Origin::disk, "the disk cache " + state_->disk.folder()))
+    return;
+  fill(compile(spec, capability), Origin::compiled, "a compilation in this process");
+  state_->disk.store(disk_key, *slot.cubin);
 }
 
 Cubin CubinSource::get(const KernelSpec& spec, int capability, Origin* origin) {
-  const std::string key = kernel_key(spec, capability, sources_hash());
-  const auto slot = state_->slot(key);
+  const auto slot = state_->slot(kernel_key(spec, capability, sources_hash()));
   const std::lock_guard lock(slot->mutex);
-  Origin where = Origin::memory;
-  if (!slot->cubin) {
-    slot->cubin = state_->from_pack(key);
-    where = Origin::pack;
-  }
-  if (!slot->cubin) {
-    const std::vector<NvrtcFile> usable = state_->compilers();
-    const std::string disk_key = usable.empty() ? "" : kernel_key(spec, capability, sources_hash(), usable.front());
-    if (!usable.empty()) slot->cubin = state_->disk.load(disk_key);
-    where = Origin::disk;
-    if (!slot->cubin) {
-      where = Origin::compiled;
-      slot->cubin = compile(spec, capability);
-      state_->disk.store(disk_key, *slot->cubin);
-    }
-  }
-  if (origin) *origin = where;
+  const bool known = slot->cubin.has_value();
+  if (!known) find(*slot, spec, capability, Origin::memory);
+  if (origin) *origin = known ? Origin::memory : slot->origin;
   return *slot->cubin;
+}
+
+std::optional<Cubin> CubinSource::instead_of(const Cubin& refused, const KernelSpec& spec, int capability) {
+  const auto slot = state_->slot(kernel_key(spec, capability, sources_hash()));
+  const std::lock_guard lock(slot->mutex);
+  if (slot->cubin && *slot->cubin != refused) return slot->cubin;  // another thread was quicker
+  if (slot->origin == Origin::compiled) return std::nullopt;
+  find(*slot, spec, capability, slot->origin);
+  return slot->cubin;
+}
+
+std::string CubinSource::place(const KernelSpec& spec, int capability) {
+  const auto slot = state_->slot(kernel_key(spec, capability, sources_hash()));
+  const std::lock_guard lock(slot->mutex);
+  return slot->place;
 }
 
 CubinSource& cubins(const Driver& driver) {
@@ -179,6 +229,30 @@ CubinSource& cubins(const Driver& driver) {
 }
 
 // ---- loaded kernels ----
+
+namespace {
+
+// Loads the kernel's machine code. What a pack or the disk cache holds may come from a newer compiler than the driver takes: then from
+// the next place, until the driver takes it or has refused what was compiled for it here. `cubin` becomes what was loaded.
+CUmodule load_module(const Driver& driver, CubinSource& source, const KernelSpec& spec, int capability, Cubin& cubin) {
+  CUmodule module = nullptr;
+  std::string tried;
+  for (;;) {
+    const CUresult result = driver.cuModuleLoadDataEx(&module, cubin.code.data(), 0, nullptr, nullptr);
+    if (result == CUDA_SUCCESS) return module;
+    tried += (tried.empty() ? "code from " : ", then from ") + source.place(spec, capability);
+    std::optional<Cubin> other;
+    try {
+      if (refuses_code(result)) other = source.instead_of(cubin, spec, capability);
+    } catch (const Failure& failure) {
+      fail_driver(driver, result, "cuModuleLoadDataEx", fmt::format("{}; it cannot be compiled instead: {}", tried, failure.message));
+    }
+    if (!other) fail_driver(driver, result, "cuModuleLoadDataEx", tried);
+    cubin = *std::move(other);
+  }
+}
+
+}  // namespace
 
 CUfunction load_kernel(const Driver& driver, CubinSource& source, std::uint64_t context, const KernelSpec& spec, const DeviceInfo& device) {
   using Key = std::pair<std::uint64_t, std::string>;
@@ -189,12 +263,11 @@ CUfunction load_kernel(const Driver& driver, CubinSource& source, std::uint64_t 
     const std::lock_guard lock(mutex);
     if (const auto found = loaded.find(key); found != loaded.end()) return found->second;
   }
-  const Cubin cubin = source.get(spec, device.capability);
+  Cubin cubin = source.get(spec, device.capability);
   const RelaxedCapture relaxed(driver);
-  CUmodule module = nullptr;
+  const CUmodule module = load_module(driver, source, spec, device.capability, cubin);
   CUfunction function = nullptr;
   int fixed = 0;  // bytes of shared memory that the kernel declares itself
-  check(driver, driver.cuModuleLoadDataEx(&module, cubin.code.data(), 0, nullptr, nullptr), "cuModuleLoadDataEx");
   try {
     check(driver, driver.cuModuleGetFunction(&function, module, cubin.lowered_name.c_str()), "cuModuleGetFunction");
     check(driver, driver.cuFuncGetAttribute(&fixed, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function), "cuFuncGetAttribute");

@@ -122,7 +122,8 @@ FAKE(cuCtxGetDevice, (CUdevice * device), if (!current()) return CUDA_ERROR_INVA
 FAKE(cuCtxGetId, (CUcontext context, unsigned long long* id), *id = object<FakeContext>(context)->id)
 FAKE(cuCtxSynchronize, ())
 FAKE(cuModuleLoadDataEx, (CUmodule * module, const void* image, unsigned, int*, void**),
-     state->loaded_images.emplace_back(static_cast<const char*>(image));
+     const auto refusal = state->refused_images.find(static_cast<const char*>(image));
+     if (refusal != state->refused_images.end()) return refusal->second; state->loaded_images.emplace_back(static_cast<const char*>(image));
      *module = reinterpret_cast<CUmodule>(state->loaded_images.size()))
 FAKE(cuModuleUnload, (CUmodule))
 FAKE(cuModuleGetFunction, (CUfunction * function, CUmodule module, const char*), *function = reinterpret_cast<CUfunction>(module))

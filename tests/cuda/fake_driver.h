@@ -80,6 +80,7 @@ struct FakeDriver {
   std::size_t allocated = 0;
   std::set<const void*> pending_events;
   std::vector<std::string> loaded_images;
+  std::map<std::string, int> refused_images;  // machine code whose loading returns this code
   int capture_mode = 0;
 
   static FakeDriver& get();

@@ -14,6 +14,7 @@
 #include "cuda/pack.h"
 #include "error.h"
 #include "fake_driver.h"
+#include "fake_nvrtc.h"
 #include "temporary_folder.h"
 
 namespace {
@@ -57,32 +58,176 @@ TEST(KernelSources, AreEmbedded) {
   EXPECT_EQ(std::strlen(kernel_sources_hash()), 64u);
 }
 
+std::string failure_of(CubinSource& source) {
+  try {
+    source.get(spec_of(1), 90);
+  } catch (const Failure& failure) {
+    return failure.message;
+  }
+  return "no failure";
+}
+
+void expect_parts(const std::string& text, std::initializer_list<const char*> parts) {
+  for (const char* part : parts) EXPECT_NE(text.find(part), std::string::npos) << part << " in " << text;
+}
+
 TEST(NoCompiler, SaysWhatToDo) {
   support::FakeSystem system;
   CubinSource source(system, 12080, kSources);
-  try {
-    source.get(spec_of(1), 90);
-    FAIL();
-  } catch (const Failure& failure) {
-    for (const char* part : {"no NVRTC", "pip install", "CUMULUS_NVRTC", "CUMULUS_PACK"})
-      EXPECT_NE(failure.message.find(part), std::string::npos) << failure.message;
-  }
+  expect_parts(failure_of(source), {"no NVRTC", "pip install", "CUMULUS_NVRTC", "CUMULUS_PACK"});
   system.add("/usr/local/cuda/lib64/libnvrtc.so.13");
-  try {
-    source.get(spec_of(1), 90);
-    FAIL();
-  } catch (const Failure& failure) {
-    for (const char* part : {"12.8", "newer", "/usr/local/cuda/lib64/libnvrtc.so.13", "update the driver", "NVRTC 12"})
-      EXPECT_NE(failure.message.find(part), std::string::npos) << failure.message;
-  }
+  expect_parts(failure_of(source), {"12.8", "newer", "/usr/local/cuda/lib64/libnvrtc.so.13", "update the driver", "NVRTC 12"});
   EXPECT_TRUE(system.opens.empty()) << "one that is too new is not even opened";
   system.add("/usr/lib/libnvrtc.so.12");
-  try {
-    source.get(spec_of(1), 90);
-    FAIL();
-  } catch (const Failure& failure) {
-    EXPECT_NE(failure.message.find("does not open"), std::string::npos) << failure.message;
+  expect_parts(failure_of(source), {"does not open"});
+}
+
+TEST(NoCompiler, NamesTheVariableThatDecidesAlone) {
+  support::FakeSystem system;
+  system.add("/usr/local/cuda/lib64/libnvrtc.so.12");
+  system.variables["CUMULUS_NVRTC"] = "/typo";
+  CubinSource source(system, 12080, kSources);
+  std::string text = failure_of(source);
+  expect_parts(text, {"CUMULUS_NVRTC decides alone, and is \"/typo\"", "there is none", "unset it"});
+  EXPECT_EQ(text.find("install"), std::string::npos) << text;
+  system.add("/mine/libnvrtc.so.13");
+  system.variables["CUMULUS_NVRTC"] = "/mine/libnvrtc.so.13";
+  text = failure_of(source);
+  expect_parts(text, {"newer", "CUMULUS_NVRTC decides alone, and is \"/mine/libnvrtc.so.13\"", "unset it", "NVRTC 12"});
+  EXPECT_EQ(text.find("install"), std::string::npos) << text;
+  system.add("/mine/libnvrtc.so.12");
+  system.variables["CUMULUS_NVRTC"] = "/mine/libnvrtc.so.12";
+  expect_parts(failure_of(source),
+               {"does not open", "CUMULUS_NVRTC decides alone, and is \"/mine/libnvrtc.so.12\"", "correct or unset it"});
+}
+
+TEST(NoCompiler, NamesAPackThatDoesNotHelp) {
+  const support::TemporaryFolder temporary;
+  const std::string path = temporary.path + "/p.pack";
+  support::FakeSystem system;
+  system.variables["CUMULUS_PACK"] = path;
+  CubinSource missing(system, 12080, kSources);
+  expect_parts(failure_of(missing), {"CUMULUS_PACK is", path.c_str(), "no kernels can be read"});
+  system.add(path);
+  std::ofstream(path) << "something else";
+  CubinSource foreign(system, 12080, kSources);
+  expect_parts(failure_of(foreign), {"CUMULUS_PACK is", "no kernels can be read"});
+}
+
+TEST(NoCompiler, DoesNotAdviseAPackToWhoMakesOne) {
+  support::FakeSystem system;
+  CubinSource source(system, kAnyDriver, kSources);
+  const std::string text = failure_of(source);
+  expect_parts(text, {"no NVRTC", "pip install"});
+  EXPECT_EQ(text.find("pack`"), std::string::npos) << text;
+}
+
+// Two compilers of one machine: the first returns kResult, the second compiles.
+template <int kResult>
+struct TwoCompilers {
+  TwoCompilers() {
+    support::FakeNvrtc<kResult>::compilations = support::FakeNvrtc<0>::compilations = 0;
+    system.variables["CUDA_PATH"] = "/first";
+    system.add("/first/lib64/libnvrtc.so.13");
+    system.add_library("/first/lib64/libnvrtc.so.13", first);
+    system.add("/usr/local/cuda/lib64/libnvrtc.so.13");
+    system.add_library("/usr/local/cuda/lib64/libnvrtc.so.13", second);
   }
+  support::FakeNvrtc<kResult> first;
+  support::FakeNvrtc<0> second;
+  support::FakeSystem system;
+};
+
+TEST(BrokenCompiler, IsPassedOver) {
+  TwoCompilers<7> machine;  // its builtins are not there
+  CubinSource source(machine.system, 13000, kSources);
+  EXPECT_EQ(source.get(spec_of(1), 90).code, "compiled");
+  EXPECT_EQ(support::FakeNvrtc<7>::compilations, 1);
+}
+
+TEST(BrokenCompiler, IsNotToldFromABrokenKernelByAnother) {
+  TwoCompilers<6> machine;  // the kernel does not compile
+  CubinSource source(machine.system, 13000, kSources);
+  expect_parts(failure_of(source), {"nvrtcCompileProgram", "/first/lib64/libnvrtc.so.13"});
+  EXPECT_EQ(support::FakeNvrtc<0>::compilations, 0);
+}
+
+// A pack that another machine's newer compiler made, and a driver that does not load its code.
+class RefusedCode : public testing::Test {
+ protected:
+  void SetUp() override {
+    FakeDriver::reset();
+    FakeDriver::get().refused_images = {{"packed", CUDA_ERROR_UNSUPPORTED_PTX_VERSION}};
+    support::FakeNvrtc<0>::compilations = 0;
+    const std::string entry = to_bytes(kernel_key(spec_of(1), 90, kSources.hash), {"lowered", "packed"});
+    const std::uint64_t size = entry.size();
+    std::ofstream(pack, std::ios::binary) << "cumulus pack 1\n" << std::string(reinterpret_cast<const char*>(&size), sizeof size) << entry;
+    system.add(pack);
+    system.variables["CUMULUS_PACK"] = pack;
+    system.variables["CUMULUS_CACHE_DIR"] = temporary.path + "/cache";
+  }
+  void add_compiler() {
+    system.add("/usr/local/cuda/lib64/libnvrtc.so.13");
+    system.add_library("/usr/local/cuda/lib64/libnvrtc.so.13", compiler);
+  }
+  // In a context of its own, so that nothing is remembered as loaded.
+  void load(CubinSource& source) {
+    static std::uint64_t context = 5000;
+    load_kernel(support::fake_driver(), source, ++context, spec_of(1), *find_preset("h200"));
+  }
+  std::string failure_of_load(CubinSource& source) {
+    try {
+      load(source);
+    } catch (const Failure& failure) {
+      return failure.message;
+    }
+    return "no failure";
+  }
+
+  support::TemporaryFolder temporary;
+  const std::string pack = temporary.path + "/p.pack";
+  support::FakeNvrtc<0> compiler;
+  support::FakeSystem system;
+};
+
+TEST_F(RefusedCode, OfAPackIsCompiledInstead) {
+  add_compiler();
+  CubinSource first(system, 13000, kSources);
+  load(first);
+  load(first);
+  EXPECT_EQ(FakeDriver::get().loaded_images, (std::vector<std::string>{"compiled", "compiled"}));
+  CubinSource second(system, 13000, kSources);  // another process: from the disk cache
+  load(second);
+  EXPECT_EQ(support::FakeNvrtc<0>::compilations, 1);
+  EXPECT_EQ(FakeDriver::get().loaded_images.size(), 3u);
+}
+
+TEST_F(RefusedCode, OfTheDiskCacheIsCompiledInstead) {
+  system.variables["CUMULUS_PACK"] = "";
+  add_compiler();
+  const std::string key = kernel_key(spec_of(1), 90, kSources.hash, find_nvrtc(system).at(0));
+  ASSERT_EQ(DiskCache(temporary.path + "/cache", 1 << 20).store(key, {"lowered", "packed"}), CacheState::usable);
+  CubinSource source(system, 13000, kSources);
+  load(source);
+  EXPECT_EQ(FakeDriver::get().loaded_images, std::vector<std::string>{"compiled"});
+}
+
+TEST_F(RefusedCode, IsNamedWhereNothingHelps) {
+  CubinSource packed(system, 13000, kSources);
+  expect_parts(failure_of_load(packed), {"cuModuleLoadDataEx", "the pack", pack.c_str(), "no NVRTC"});
+  add_compiler();
+  FakeDriver::get().refused_images["compiled"] = CUDA_ERROR_INVALID_IMAGE;
+  CubinSource compiled(system, 13000, kSources);
+  for (int k = 0; k < 2; ++k) expect_parts(failure_of_load(compiled), {"a compilation in this process"});
+  EXPECT_EQ(support::FakeNvrtc<0>::compilations, 1) << "one compilation, however often it is asked for";
+}
+
+TEST_F(RefusedCode, IsToldFromOtherFailures) {
+  add_compiler();
+  FakeDriver::get().refused_images["packed"] = CUDA_ERROR_OUT_OF_MEMORY;
+  CubinSource source(system, 13000, kSources);
+  expect_parts(failure_of_load(source), {"out of memory", pack.c_str()});
+  EXPECT_EQ(support::FakeNvrtc<0>::compilations, 0);
 }
 
 // The real system, with other variables.
