@@ -120,7 +120,9 @@ void add_scan_options(CLI::App& command, ScanOptions& options) {
   command.add_flag("--pin", options.pin, "Bind worker threads to cores while the scan runs");
 }
 
-CLI::Option* add_dtype_option(CLI::App& command, const std::string& name, std::string& value, const std::string& description) {
+namespace {
+
+CLI::Validator dtype_validator() {
   const auto check = [](std::string& text) {
     for (const auto& [numpy, dtype] : kNumpyNames)
       if (text == numpy) text = cumulus::name(dtype);
@@ -128,9 +130,18 @@ CLI::Option* add_dtype_option(CLI::App& command, const std::string& name, std::s
       if (text == known) return std::string();
     return fmt::format("{} is no dtype: {} (or NumPy's names, as float32)", text, fmt::join(dtype_names(), ", "));
   };
-  return command.add_option(name, value, description)
-      ->type_name("DTYPE")
-      ->transform(CLI::Validator(check, fmt::format("{{{}}}", fmt::join(dtype_names(), ","))));
+  return {check, fmt::format("{{{}}}", fmt::join(dtype_names(), ","))};
+}
+
+}  // namespace
+
+CLI::Option* add_dtype_option(CLI::App& command, const std::string& name, std::string& value, const std::string& description) {
+  return command.add_option(name, value, description)->type_name("DTYPE")->transform(dtype_validator());
+}
+
+CLI::Option* add_dtypes_option(CLI::App& command, const std::string& name, std::vector<std::string>& values,
+                               const std::string& description) {
+  return command.add_option(name, values, description)->type_name("DTYPE,...")->delimiter(',')->transform(dtype_validator());
 }
 
 Op parse_op(const std::string& text) {

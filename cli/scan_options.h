@@ -22,6 +22,10 @@ void add_scan_options(CLI::App& command, ScanOptions& options);
 // Adds an option whose value is a dtype: the names of the list, or NumPy's ("float32").
 CLI::Option* add_dtype_option(CLI::App& command, const std::string& name, std::string& value, const std::string& description);
 
+// The same for a list, as "f32,float64".
+CLI::Option* add_dtypes_option(CLI::App& command, const std::string& name, std::vector<std::string>& values,
+                               const std::string& description);
+
 Op parse_op(const std::string& name);
 Kind parse_kind(const std::string& name);
 DType parse_dtype(const std::string& name);  // none for ""

@@ -6,7 +6,9 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 
 #include "cleanup.h"
 #include "commands.h"
@@ -39,6 +41,30 @@ std::string read_text(const std::string& path, std::size_t limit) {
   if (std::ferror(file.get())) fail_io("cannot read", path, errno);
   if (text.size() > limit) throw CliError(kExitUsage, fmt::format("{} is longer than {} bytes: name a text file", path, limit));
   return text;
+}
+
+std::string behind_links(const std::string& path) {
+  std::error_code failed;
+  const auto canonical = std::filesystem::weakly_canonical(path, failed);
+  return failed ? path : canonical.string();
+}
+
+std::string check_target(const std::string& path) {
+  if (path.empty()) throw CliError(kExitUsage, "the name of the file to write is empty: name one");
+  const std::string target = behind_links(path), folder = std::filesystem::path(target).parent_path().string();
+  struct stat status {};
+  if (stat(target.c_str(), &status) == 0) {
+    if (S_ISDIR(status.st_mode)) fail_io("cannot write", path, EISDIR);
+    if (!S_ISREG(status.st_mode))
+      throw CliError(kExitIo, fmt::format("{} is not a regular file, and only such a one is replaced: name another", path));
+    if (access(target.c_str(), W_OK) != 0) fail_io("cannot write", path, errno);
+  } else if (lstat(target.c_str(), &status) == 0) {
+    throw CliError(kExitIo, fmt::format("{} is a link that leads nowhere: remove it, or name another file", path));
+  } else if (errno != ENOENT) {
+    fail_io("cannot write", path, errno);
+  }
+  if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0) fail_io("cannot create a file beside", path, errno);
+  return target;
 }
 
 void check_place(const std::string& path, bool force) {

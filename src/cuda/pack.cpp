@@ -1,18 +1,18 @@
 #include "cuda/pack.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
+#include <exception>
 #include <fstream>
-#include <limits>
 #include <mutex>
+#include <set>
+#include <string_view>
+#include <system_error>
 #include <thread>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "cuda/plan.h"
 #include "error.h"
@@ -22,6 +22,30 @@ namespace cumulus::cuda {
 namespace {
 
 constexpr std::string_view kMagic = "cumulus pack 1\n";
+
+bool served(Op op, DType dtype) { return supported_pair(dtype, dtype) && has_kernel(op, kernel_accumulator(op, dtype)); }
+
+template <class T>
+std::string names(std::span<const T> values) {
+  std::vector<const char*> texts;
+  for (const T value : values) texts.push_back(name(value));
+  return fmt::format("{}", fmt::join(texts, ","));
+}
+
+[[noreturn]] void fail_without_kernels(const char* what, const char* which, const char* others, const std::string& list) {
+  constexpr const char* kRule = "a dtype is the input's and the result's, which bool cannot be, and complex numbers have no max or min";
+  fail_invalid(fmt::format("{} {} has no kernels with {} {}: {}; leave it out", what, which, others, list, kRule));
+}
+
+// What would be left out of a pack without a word is refused by name.
+void check_served(std::span<const Op> ops, std::span<const DType> dtypes) {
+  for (const DType dtype : dtypes)
+    if (std::none_of(ops.begin(), ops.end(), [&](Op op) { return served(op, dtype); }))
+      fail_without_kernels("dtype", name(dtype), "op", names(ops));
+  for (const Op op : ops)
+    if (std::none_of(dtypes.begin(), dtypes.end(), [&](DType dtype) { return served(op, dtype); }))
+      fail_without_kernels("op", name(op), "dtype", names(dtypes));
+}
 
 }  // namespace
 
@@ -45,6 +69,12 @@ std::vector<std::string> find_packs(System& system) {
     if (!packs.empty()) break;
   }
   return packs;
+}
+
+bool is_pack(const std::string& path) {
+  std::string start(kMagic.size(), '\0');
+  std::ifstream file(path, std::ios::binary);
+  return file.read(start.data(), static_cast<std::streamsize>(start.size())) && start == kMagic;
 }
 
 std::vector<PackedKernel> list_pack(const std::string& path) {
@@ -107,7 +137,7 @@ std::vector<PackItem> common_kernels(int capability, std::span<const Op> ops, st
   };
   for (const Op op : ops)
     for (const DType dtype : dtypes) {
-      if (!supported_pair(dtype, dtype) || !has_kernel(op, kernel_accumulator(op, dtype))) continue;
+      if (!served(op, dtype)) continue;
       for (const bool mask : {false, true}) {
         for (const std::int64_t length : kLengths) {
           for (const std::int64_t rows : {1, 1 << 20}) add(op, dtype, rows, length, 1, mask);
@@ -118,24 +148,11 @@ std::vector<PackItem> common_kernels(int capability, std::span<const Op> ops, st
   return items;
 }
 
-PackReport write_pack(const std::string& path, CubinSource& source, std::span<const PackItem> items, int threads,
-                      const PackProgress& progress) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
-  struct Remover {
-    const std::string& path;
-    ~Remover() { unlink(path.c_str()); }
-  } remover{temporary};
-  const auto fail = [&](const char* what) {
-    throw Failure{CUMULUS_INVALID_ARGUMENT, fmt::format("{}: {}: {}: give a path that can be written", path, what, std::strerror(errno))};
-  };
-  std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
-  if (!file) fail("cannot be created");
-  file << kMagic;
-
-  // Threads compile; what they make is written in the items' order, so that the same kernels give the same file.
+Pack build_pack(CubinSource& source, std::span<const PackItem> items, int threads, const PackProgress& progress) {
+  // Threads compile; what they make is joined in the items' order, so that the same kernels give the same file.
   std::vector<std::string> entries(items.size());
   std::mutex mutex;
-  std::optional<Failure> failure;
+  std::exception_ptr failure;
   std::atomic<std::size_t> next = 0;
   int done = 0;
   const auto work = [&] {
@@ -146,43 +163,44 @@ PackReport write_pack(const std::string& path, CubinSource& source, std::span<co
         const std::lock_guard lock(mutex);
         ++done;
         if (progress) progress(done, static_cast<int>(items.size()));
-      } catch (const Failure& reason) {
+      } catch (...) {
         const std::lock_guard lock(mutex);
-        failure = reason;
+        if (!failure) failure = std::current_exception();
         next = items.size();
       }
     }
   };
-  std::vector<std::thread> workers;
-  for (int k = 1; k < threads; ++k) workers.emplace_back(work);
+  const std::size_t wanted = std::min(static_cast<std::size_t>(std::max(threads, 1)), items.size());
+  std::vector<std::jthread> workers;
+  workers.reserve(wanted);
+  try {
+    while (workers.size() + 1 < wanted) workers.emplace_back(work);
+  } catch (const std::system_error&) {  // a limit on threads: those that started, and this one, do all the work
+  }
   work();
-  for (std::thread& worker : workers) worker.join();
-  if (failure) throw *failure;
+  workers.clear();  // joins
+  if (failure) std::rethrow_exception(failure);
 
-  PackReport report{static_cast<int>(items.size()), static_cast<std::int64_t>(kMagic.size())};
+  Pack pack{std::string(kMagic), static_cast<int>(items.size())};
   for (const std::string& entry : entries) {
     const std::uint64_t size = entry.size();
-    file.write(reinterpret_cast<const char*>(&size), sizeof size);
-    file.write(entry.data(), static_cast<std::streamsize>(entry.size()));
-    report.bytes += static_cast<std::int64_t>(sizeof size + entry.size());
+    pack.bytes.append(reinterpret_cast<const char*>(&size), sizeof size).append(entry);
   }
-  file.close();
-  if (!file) fail("cannot be written");
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) fail("cannot be renamed");
-  return report;
+  return pack;
 }
 
-PackReport pack(const std::string& path, std::span<const int> capabilities, std::span<const Op> ops, std::span<const DType> dtypes,
-                int threads, const PackProgress& progress) {
+Pack pack(std::span<const int> capabilities, std::span<const Op> ops, std::span<const DType> dtypes, int threads,
+          const PackProgress& progress) {
+  check_served(ops, dtypes);
   std::vector<PackItem> items;
-  for (const int capability : capabilities) {
+  for (const int capability : std::set<int>(capabilities.begin(), capabilities.end())) {
     if (capability < kLeastCapability)
       fail_unsupported(fmt::format("sm_{} is too old: compute capability 8.0 (80) or later is needed", capability));
     const std::vector<PackItem> own = common_kernels(capability, ops, dtypes);
     items.insert(items.end(), own.begin(), own.end());
   }
-  CubinSource source(real_system(), std::numeric_limits<int>::max());  // for a driver that is elsewhere: any compiler will do
-  return write_pack(path, source, items, threads, progress);
+  CubinSource source(real_system(), kAnyDriver);
+  return build_pack(source, items, threads, progress);
 }
 
 }  // namespace cumulus::cuda

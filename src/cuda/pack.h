@@ -22,6 +22,9 @@ struct PackedKernel {
   std::int64_t offset, bytes;
 };
 
+// Does the file begin as every pack does?
+bool is_pack(const std::string& path);
+
 // What a pack file says it holds, up to where it is cut off.
 std::vector<PackedKernel> list_pack(const std::string& path);
 
@@ -37,20 +40,20 @@ struct PackItem {
 // bool mask, the result's dtype being the input's.
 std::vector<PackItem> common_kernels(int capability, std::span<const Op> ops, std::span<const DType> dtypes);
 
-struct PackReport {
+struct Pack {
+  std::string bytes;  // of the whole file
   int kernels;
-  std::int64_t bytes;
 };
 
 // Called after each kernel with how many are done, by one thread at a time.
 using PackProgress = std::function<void(int done, int total)>;
 
-// Compiles all items with as many threads and writes one file, which appears whole; throws Failure.
-PackReport write_pack(const std::string& path, CubinSource& source, std::span<const PackItem> items, int threads,
-                      const PackProgress& progress);
+// Compiles all items, with at most `threads` threads; throws Failure. The same kernels give the same bytes.
+Pack build_pack(CubinSource& source, std::span<const PackItem> items, int threads, const PackProgress& progress);
 
-// `cumulus pack`: common_kernels for several architectures, compiled with whichever NVRTC is found. No driver or GPU is needed.
-PackReport pack(const std::string& path, std::span<const int> capabilities, std::span<const Op> ops, std::span<const DType> dtypes,
-                int threads, const PackProgress& progress);
+// `cumulus pack`: common_kernels for several architectures, each once, compiled with whichever NVRTC is found. No driver or GPU is needed.
+// Throws Failure also for an op or a dtype that has no kernel with any of the others.
+Pack pack(std::span<const int> capabilities, std::span<const Op> ops, std::span<const DType> dtypes, int threads,
+          const PackProgress& progress);
 
 }  // namespace cumulus::cuda

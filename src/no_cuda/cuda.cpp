@@ -49,9 +49,8 @@ tuning::Machine tuning_machine(int) { fail_unsupported(kMissing); }
 
 const DeviceInfo& device_info(int) { fail_unsupported(kMissing); }
 
-PackReport pack(const std::string&, std::span<const int>, std::span<const Op>, std::span<const DType>, int, const PackProgress&) {
-  fail_unsupported(kMissing);
-}
+bool is_pack(const std::string&) { fail_unsupported(kMissing); }
+Pack pack(std::span<const int>, std::span<const Op>, std::span<const DType>, int, const PackProgress&) { fail_unsupported(kMissing); }
 
 std::vector<Finding> doctor(System&) { return {{Finding::note, "CUDA", "this build has no CUDA backend: scans run on the CPU"}}; }
 

@@ -1,7 +1,10 @@
 // The other subcommands: they run, their JSON parses, their exit codes and scripts hold.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <optional>
 
 #include <nlohmann/json.hpp>
 
@@ -109,13 +112,112 @@ TEST(Doctor, FindsThisMachineUsable) {
   EXPECT_TRUE(has(text_of({"doctor"}), "usable here"));
 }
 
+// A variable of the processes started from here, while this lives.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    setenv(name, value, 1);
+  }
+  ~Variable() { before_ ? setenv(name_, before_->c_str(), 1) : unsetenv(name_); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
 TEST(Doctor, SaysThatAWantedTargetIsNotThere) {
-  const char* before = std::getenv("CUMULUS_SIMD");
-  const std::string kept = before ? before : "";
-  setenv("CUMULUS_SIMD", "AVX9", 1);  // processes started from here inherit it
+  const Variable simd("CUMULUS_SIMD", "AVX9");
   const std::string text = text_of({"doctor"});
-  before ? setenv("CUMULUS_SIMD", kept.c_str(), 1) : unsetenv("CUMULUS_SIMD");
   EXPECT_TRUE(has(text, "CUMULUS_SIMD=AVX9 asks for a choice that this processor does not have: choose one of")) << text;
+}
+
+constexpr const char* kEmptyPack = "cumulus pack 1\n";
+
+bool without_cuda(const Outcome& outcome) { return has(outcome.err, "no CUDA backend"); }
+
+// Refusals come before anything is compiled: no compiler is found here, and none of them says so.
+TEST(Pack, LeavesWhatIsNotItsOwn) {
+  const Variable nowhere("CUMULUS_NVRTC", "/nowhere");
+  const Folder folder;
+  cli_test::write_file(folder / "notes.txt", "notes of somebody's, longer than a pack's beginning");
+  cli_test::write_file(folder / "empty", "");
+  std::filesystem::create_directory(folder / "folder");
+  std::filesystem::create_symlink("notes.txt", folder / "link");
+  std::filesystem::create_symlink("nowhere", folder / "dangling");
+  ASSERT_EQ(mkfifo((folder / "pipe").c_str(), 0600), 0);
+  const std::vector<std::string> names = folder.names();
+  if (without_cuda(folder.run({"pack", "new.pack", "--arch", "90"}))) GTEST_SKIP() << "a build without CUDA";
+  const auto expect = [&](const std::string& out, int code, const char* part) {
+    const Outcome outcome = folder.run({"pack", out, "--arch", "90"});
+    EXPECT_EQ(outcome.code, code) << out << ": " << outcome.err;
+    EXPECT_TRUE(has(outcome.err, part)) << out << ": " << outcome.err;
+  };
+  expect("notes.txt", 2, "notes.txt exists and is no pack");
+  expect("link", 2, "is no pack");
+  expect("empty", 2, "is no pack");
+  expect("", 2, "is empty");
+  expect("folder", 3, "directory");
+  expect("pipe", 3, "not a regular file");
+  expect("dangling", 3, "leads nowhere");
+  expect("no/such/x.pack", 3, "no/such/x.pack: No such file");
+  expect("notes.txt/x.pack", 3, "Not a directory");
+  EXPECT_EQ(folder.names(), names);
+  EXPECT_EQ(cli_test::read_file(folder / "notes.txt"), "notes of somebody's, longer than a pack's beginning");
+}
+
+TEST(Pack, RefusesWhatHasNoKernels) {
+  const Variable nowhere("CUMULUS_NVRTC", "/nowhere");
+  const Folder folder;
+  cli_test::write_file(folder / "x.pack", kEmptyPack);
+  if (without_cuda(folder.run({"pack", "x.pack", "--arch", "90"}))) GTEST_SKIP() << "a build without CUDA";
+  const auto expect = [&](std::vector<std::string> options, int code, const std::string& part) {
+    options.insert(options.begin(), {"pack", "x.pack"});
+    const Outcome outcome = folder.run(options);
+    EXPECT_EQ(outcome.code, code) << part << ": " << outcome.err;
+    EXPECT_TRUE(has(outcome.err, part)) << part << " in " << outcome.err;
+  };
+  expect({"--arch", "90", "--op", "max", "--dtype", "c64"}, 2, "dtype c64 has no kernels with op max");
+  expect({"--arch", "90", "--dtype", "f32,bool"}, 2, "dtype bool has no kernels");
+  for (const char* dtype : {"", "f33"}) expect({"--arch", "90", "--dtype", dtype}, 2, "bf16, ");
+  expect({"--arch", "90", "--op", "summ"}, 2, "recurrence");
+  for (const char* arch : {"", "-90", "90a", "sm_", "9.", "x", "1000", "90,x"})
+    expect({"--arch=" + std::string(arch)}, 2, "90, 9.0 or sm_90");
+  expect({"--arch", "75"}, 4, "too old");
+  for (const char* arch : {"90", "9.0", "sm_90", "90,sm_90"}) expect({"--arch", arch}, 4, "no NVRTC");
+  const std::string text = folder.run({"pack", "x.pack", "--arch", "90"}).err;
+  EXPECT_TRUE(has(text, "CUMULUS_NVRTC decides alone, and is \"/nowhere\"")) << text;
+  EXPECT_FALSE(has(text, "cumulus pack")) << text;
+  EXPECT_EQ(cli_test::read_file(folder / "x.pack"), kEmptyPack);
+}
+
+TEST(Pack, ReplacesAPackBehindItsLink) {
+  const Folder folder;
+  cli_test::write_file(folder / "old.pack", kEmptyPack);
+  std::filesystem::create_symlink("old.pack", folder / "link.pack");
+  const std::vector<std::string> arguments = {"pack", "link.pack", "--arch", "90,sm_90", "--op", "max", "--dtype", "uint8", "--json"};
+  const Outcome outcome = folder.run(arguments);
+  if (without_cuda(outcome) || has(outcome.err, "no NVRTC")) GTEST_SKIP() << outcome.err;
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_TRUE(std::filesystem::is_symlink(folder / "link.pack"));
+  EXPECT_EQ(json::parse(outcome.out).at("bytes"), std::filesystem::file_size(folder / "old.pack"));
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"link.pack", "old.pack"}));
+  const std::string before = cli_test::read_file(folder / "old.pack");
+  EXPECT_EQ(folder.run(arguments, 4096).code, 3);  // as on a full disk
+  EXPECT_TRUE(cli_test::read_file(folder / "old.pack") == before);
+  EXPECT_EQ(folder.names(), (std::vector<std::string>{"link.pack", "old.pack"}));
+}
+
+TEST(Pack, LeavesNothingBehindWhenItIsStopped) {
+  const Folder folder;
+  std::vector<std::string> words = {"-s", "TERM", "1"};
+  for (const std::string& word : support::command_line(CUMULUS_CLI_PATH, {"pack", "x.pack", "--arch", "80,86,89,90"}))
+    words.push_back(word);
+  const Outcome outcome = folder.run(words, -1, "timeout");
+  if (outcome.code != 124) GTEST_SKIP() << "it ended by itself: " << outcome.err;
+  EXPECT_TRUE(folder.names().empty()) << ::testing::PrintToString(folder.names());
 }
 
 TEST(Demo, ChecksEveryWorkload) {

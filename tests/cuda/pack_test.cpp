@@ -2,12 +2,14 @@
 #include "cuda/pack.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
-#include <filesystem>
 #include <fstream>
+#include <new>
 #include <set>
 
 #include "error.h"
+#include "fake_nvrtc.h"
 #include "fake_system.h"
 #include "temporary_folder.h"
 
@@ -70,24 +72,59 @@ TEST(Packs, DamagedEntriesAreLeftOut) {
   EXPECT_TRUE(list_pack(temporary.path + "/none").empty());
 }
 
-TEST(Packs, APathThatCannotBeWrittenIsNamed) {
-  support::FakeSystem system;
-  CubinSource source(system, 13000, {{}, ""});
-  try {
-    write_pack("/proc/nothing/x.pack", source, {}, 1, nullptr);
-    FAIL();
-  } catch (const Failure& failure) {
-    EXPECT_NE(failure.message.find("/proc/nothing/x.pack"), std::string::npos) << failure.message;
-  }
+TEST(Packs, AreKnownByTheirBeginning) {
+  const support::TemporaryFolder temporary;
+  const std::string path = temporary.path + "/p";
+  const auto is = [&](const std::string& bytes) {
+    std::ofstream(path, std::ios::binary) << bytes;
+    return is_pack(path);
+  };
+  EXPECT_TRUE(is(pack_bytes(0)));
+  EXPECT_TRUE(is(pack_bytes(2)));
+  EXPECT_FALSE(is("cumulus pack"));
+  EXPECT_FALSE(is("notes of somebody's, longer than a pack's beginning"));
+  EXPECT_FALSE(is(""));
+  EXPECT_FALSE(is_pack(temporary.path + "/none"));
+  EXPECT_FALSE(is_pack(temporary.path));
 }
 
-TEST(Packs, AFailureLeavesNoHalfFile) {
-  const support::TemporaryFolder temporary;
+TEST(Packs, AFailureOfOneThreadEndsAll) {
   support::FakeSystem system;  // no compiler
   CubinSource source(system, 13000, {{}, ""});
   const std::vector<PackItem> items = {{{"a.cuh", "a", {}}, 90}, {{"b.cuh", "b", {}}, 90}};
-  EXPECT_THROW(write_pack(temporary.path + "/x.pack", source, items, 2, nullptr), Failure);
-  EXPECT_TRUE(std::filesystem::is_empty(temporary.path));
+  for (const int threads : {1, 2, 65536}) EXPECT_THROW(build_pack(source, items, threads, nullptr), Failure);
+}
+
+// Items for a compiler that is none.
+struct FakeItems {
+  FakeItems() {
+    system.add("/usr/local/cuda/lib64/libnvrtc.so.13");
+    system.add_library("/usr/local/cuda/lib64/libnvrtc.so.13", compiler);
+  }
+  support::FakeNvrtc<0> compiler;
+  support::FakeSystem system;
+  const SourceFile files[1] = {{"a.cuh", ""}};
+  CubinSource source{system, 13000, {files, ""}};
+  const std::vector<PackItem> items{8, {{"a.cuh", "a", {}}, 90}};
+};
+
+// What no Failure describes, as an allocation that fails in one of the threads.
+TEST(Packs, AnyExceptionReachesTheCaller) {
+  FakeItems fake;
+  EXPECT_THROW(build_pack(fake.source, fake.items, 4, [](int, int) { throw std::bad_alloc(); }), std::bad_alloc);
+}
+
+TEST(Packs, ThreadsThatCannotStartAreDoneWithout) {
+  pthread_attr_t before, larger;
+  ASSERT_EQ(pthread_getattr_default_np(&before), 0);
+  ASSERT_EQ(pthread_getattr_default_np(&larger), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&larger, std::size_t{1} << 48), 0);  // more than there are addresses
+  ASSERT_EQ(pthread_setattr_default_np(&larger), 0);
+  FakeItems fake;
+  int kernels = 0;
+  EXPECT_NO_THROW(kernels = build_pack(fake.source, fake.items, 4, nullptr).kernels);
+  EXPECT_EQ(kernels, 8);
+  pthread_setattr_default_np(&before);
 }
 
 TEST(Packs, CommonKernelsCoverEveryLayoutOnce) {
@@ -113,7 +150,23 @@ TEST(Packs, CommonKernelsCoverEveryLayoutOnce) {
 
 TEST(Packs, TooOldArchitecturesAreRefused) {
   const int capabilities[] = {75};
-  EXPECT_THROW(pack("/tmp/never.pack", capabilities, {}, {}, 1, nullptr), Failure);
+  EXPECT_THROW(pack(capabilities, {}, {}, 1, nullptr), Failure);
+}
+
+TEST(Packs, WhatHasNoKernelIsRefusedByName) {
+  const int capabilities[] = {90};
+  const auto refusal = [&](std::vector<Op> ops, std::vector<DType> dtypes) {
+    try {
+      pack(capabilities, ops, dtypes, 1, nullptr);
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.status, CUMULUS_INVALID_ARGUMENT);
+      return failure.message;
+    }
+    return std::string();
+  };
+  EXPECT_EQ(refusal({Op::max}, {DType::c64}).find("dtype c64 has no kernels with op max"), 0u) << refusal({Op::max}, {DType::c64});
+  EXPECT_EQ(refusal({Op::sum, Op::prod}, {DType::f32, DType::boolean}).find("dtype bool has no kernels with op sum,prod"), 0u);
+  EXPECT_EQ(refusal({Op::sum, Op::min}, {DType::c64}).find("op min has no kernels with dtype c64"), 0u);
 }
 
 }  // namespace
