@@ -9,11 +9,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <limits>
 
 #include "cleanup.h"
 #include "commands.h"
+#include "text_file.h"
 #include "types.h"
 
 namespace cumulus::cli {
@@ -28,12 +28,6 @@ std::size_t array_bytes(const std::string& path, DType dtype, const std::vector<
     if (__builtin_mul_overflow(total, size, &total) || total > std::numeric_limits<std::int64_t>::max() - (1 << 20))
       throw CliError(kExitUsage, fmt::format("{} would have more than 2^63 bytes", path));
   return static_cast<std::size_t>(total);
-}
-
-std::string resolved(const std::string& path) {
-  std::error_code ignored;
-  const auto canonical = std::filesystem::weakly_canonical(path, ignored);
-  return ignored ? path : canonical.string();
 }
 
 }  // namespace
@@ -103,7 +97,7 @@ ConstTensorView InputArray::view() const { return {elements_, dtype(), dims(shap
 // --- Writing --------------------------------------------------------------------------------------------------------------------
 
 OutputArray::OutputArray(const std::string& path, DType dtype, std::vector<std::int64_t> shape, bool fortran_order)
-    : path_(resolved(path)), dtype_(dtype), shape_(std::move(shape)), fortran_order_(fortran_order) {
+    : path_(check_target(path)), dtype_(dtype), shape_(std::move(shape)), fortran_order_(fortran_order) {
   const std::string header = format_npy_header(dtype_, shape_, fortran_order_);
   data_offset_ = header.size();
   try {
@@ -119,11 +113,6 @@ OutputArray::OutputArray(const std::string& path, DType dtype, std::vector<std::
 void OutputArray::create(std::size_t size) {
   struct stat status {};
   const bool exists = stat(path_.c_str(), &status) == 0;
-  if (exists && S_ISDIR(status.st_mode)) fail_io("cannot write", path_, EISDIR);
-  if (exists && !S_ISREG(status.st_mode))
-    throw CliError(kExitIo, fmt::format("{} is not a regular file: results are memory-mapped, so name a file", path_));
-  if (exists && access(path_.c_str(), W_OK) != 0) fail_io("cannot write", path_, errno);
-
   temporary_ = path_ + ".XXXXXX";
   file_ = make_temporary(temporary_);
   if (file_ < 0) {
@@ -163,6 +152,6 @@ void OutputArray::commit() {
   temporary_.clear();
 }
 
-bool same_file(const std::string& a, const std::string& b) { return resolved(a) == resolved(b); }
+bool same_file(const std::string& a, const std::string& b) { return behind_links(a) == behind_links(b); }
 
 }  // namespace cumulus::cli
