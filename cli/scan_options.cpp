@@ -130,7 +130,7 @@ CLI::Validator dtype_validator() {
       if (text == known) return std::string();
     return fmt::format("{} is no dtype: {} (or NumPy's names, as float32)", text, fmt::join(dtype_names(), ", "));
   };
-  return {check, fmt::format("{{{}}}", fmt::join(dtype_names(), ","))};
+  return CLI::Validator(check, fmt::format("{{{}}}", fmt::join(dtype_names(), ",")));
 }
 
 }  // namespace

@@ -155,7 +155,7 @@ Cubin CubinSource::compile(const KernelSpec& spec, int capability) {
   std::vector<std::string> options = common_options();
   options.insert(options.end(), spec.options.begin(), spec.options.end());
 
-  // The first compiler that opens, is not too new after all (its name did not tell), and knows the architecture.
+  // The first compiler that opens, is not too new after all (its name did not tell), knows the architecture, and works.
   std::string reasons;
   for (const NvrtcFile& file : usable) {
     try {

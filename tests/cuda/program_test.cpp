@@ -126,7 +126,8 @@ TEST(NoCompiler, DoesNotAdviseAPackToWhoMakesOne) {
 template <int kResult>
 struct TwoCompilers {
   TwoCompilers() {
-    support::FakeNvrtc<kResult>::compilations = support::FakeNvrtc<0>::compilations = 0;
+    support::FakeNvrtc<kResult>::compilations = 0;
+    support::FakeNvrtc<0>::compilations = 0;
     system.variables["CUDA_PATH"] = "/first";
     system.add("/first/lib64/libnvrtc.so.13");
     system.add_library("/first/lib64/libnvrtc.so.13", first);
@@ -142,14 +143,14 @@ TEST(BrokenCompiler, IsPassedOver) {
   TwoCompilers<7> machine;  // its builtins are not there
   CubinSource source(machine.system, 13000, kSources);
   EXPECT_EQ(source.get(spec_of(1), 90).code, "compiled");
-  EXPECT_EQ(support::FakeNvrtc<7>::compilations, 1);
+  EXPECT_EQ(support::FakeNvrtc<7>::compilations.load(), 1);
 }
 
 TEST(BrokenCompiler, IsNotToldFromABrokenKernelByAnother) {
   TwoCompilers<6> machine;  // the kernel does not compile
   CubinSource source(machine.system, 13000, kSources);
   expect_parts(failure_of(source), {"nvrtcCompileProgram", "/first/lib64/libnvrtc.so.13"});
-  EXPECT_EQ(support::FakeNvrtc<0>::compilations, 0);
+  EXPECT_EQ(support::FakeNvrtc<0>::compilations.load(), 0);
 }
 
 // A pack that another machine's newer compiler made, and a driver that does not load its code.
@@ -198,7 +199,7 @@ TEST_F(RefusedCode, OfAPackIsCompiledInstead) {
   EXPECT_EQ(FakeDriver::get().loaded_images, (std::vector<std::string>{"compiled", "compiled"}));
   CubinSource second(system, 13000, kSources);  // another process: from the disk cache
   load(second);
-  EXPECT_EQ(support::FakeNvrtc<0>::compilations, 1);
+  EXPECT_EQ(support::FakeNvrtc<0>::compilations.load(), 1);
   EXPECT_EQ(FakeDriver::get().loaded_images.size(), 3u);
 }
 
@@ -219,7 +220,7 @@ TEST_F(RefusedCode, IsNamedWhereNothingHelps) {
   FakeDriver::get().refused_images["compiled"] = CUDA_ERROR_INVALID_IMAGE;
   CubinSource compiled(system, 13000, kSources);
   for (int k = 0; k < 2; ++k) expect_parts(failure_of_load(compiled), {"a compilation in this process"});
-  EXPECT_EQ(support::FakeNvrtc<0>::compilations, 1) << "one compilation, however often it is asked for";
+  EXPECT_EQ(support::FakeNvrtc<0>::compilations.load(), 1) << "one compilation, however often it is asked for";
 }
 
 TEST_F(RefusedCode, IsToldFromOtherFailures) {
@@ -227,7 +228,7 @@ TEST_F(RefusedCode, IsToldFromOtherFailures) {
   FakeDriver::get().refused_images["packed"] = CUDA_ERROR_OUT_OF_MEMORY;
   CubinSource source(system, 13000, kSources);
   expect_parts(failure_of_load(source), {"out of memory", pack.c_str()});
-  EXPECT_EQ(support::FakeNvrtc<0>::compilations, 0);
+  EXPECT_EQ(support::FakeNvrtc<0>::compilations.load(), 0);
 }
 
 // The real system, with other variables.
