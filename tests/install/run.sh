@@ -30,17 +30,27 @@ check() {
 cmake --install "$build" --prefix "$work/first" >/dev/null
 
 library=$(find "$work/first" -name libcumulus.so)
-foreign=$(nm -D --defined-only "$library" | awk '{print $3}' | grep -v '^cumulus_' || true)
+exported=$(nm -D --defined-only "$library" | awk '{print $3}')
+if ! grep -q '^cumulus_' <<<"$exported"; then
+  echo "nm shows no cumulus_ function that $library exports: what it exports cannot be told"
+  exit 1
+fi
+foreign=$(grep -v '^cumulus_' <<<"$exported" || true)
 if [ -n "$foreign" ]; then
   echo "libcumulus.so exports more than the C functions:" "$foreign"
   exit 1
 fi
-if readelf -d "$library" "$work/first/bin/cumulus" | grep NEEDED | grep -iE 'cuda|nvrtc|nvidia'; then
-  echo "a CUDA library is a link dependency"
-  exit 1
-fi
+for file in "$library" "$work/first/bin/cumulus"; do
+  needed=$(readelf -d "$file" | grep NEEDED || true)
+  [ -n "$needed" ] || { echo "readelf shows no link dependencies of $file: what it depends on cannot be told"; exit 1; }
+  if grep -iE 'cuda|nvrtc|nvidia' <<<"$needed"; then
+    echo "a CUDA library is a link dependency of $file"
+    exit 1
+  fi
+done
 # Every function that the header declares is there.
-for function in $(grep -oE '^CUMULUS_API [^(]*' "$work/first/include/cumulus/cumulus.h" | grep -oE 'cumulus_[a-z_]+$'); do
+declared=$(grep -oE '^CUMULUS_API [^(]*' "$work/first/include/cumulus/cumulus.h" | grep -oE 'cumulus_[a-z_]+$')
+for function in $declared; do
   nm -D --defined-only "$library" | grep -q " T $function\$" || { echo "libcumulus.so does not export $function"; exit 1; }
 done
 
