@@ -8,7 +8,7 @@
 #include <functional>
 #include <numeric>
 
-#include "cuda/kernels/device.cuh"
+#include "cuda/kernels/mail.cuh"
 
 namespace {
 
@@ -112,13 +112,34 @@ TEST(Emulator, FindsPrefetchesOfWhatMayNotBeRead) {
   EXPECT_TRUE(has(prefetched(0, 24), "not aligned"));
 }
 
+// One thread does it with the last word of shared memory, or with the one behind.
+bool fails_behind_shared_memory(void (*what)(u32*), const std::string& finding) {
+  const auto findings = [&](u32 place) {
+    return run([&] {
+      if (thread_index() != 0) return;
+      store_shared(words() + 1023, 1u);
+      what(words() + place);
+    });
+  };
+  EXPECT_EQ(findings(1023), Findings{});
+  return has(findings(1024), "out of bounds: " + finding + " shared");
+}
+
 TEST(Emulator, FindsSharedMemoryOutOfBounds) {
-  for (u32 place : {1023u, 1024u})
+  EXPECT_TRUE(fails_behind_shared_memory([](u32* p) { store_shared(p, 1u); }, "a write to"));
+  EXPECT_TRUE(fails_behind_shared_memory([](u32* p) { load_shared(p); }, "a read of"));
+  EXPECT_TRUE(fails_behind_shared_memory([](u32* p) { fetch_add_shared(p, 1); }, "a read of"));
+  EXPECT_TRUE(fails_behind_shared_memory([](u32* p) { store_release_shared(p, 1); }, "a flag in"));
+  EXPECT_TRUE(fails_behind_shared_memory([](u32* p) { load_acquire_shared(p); }, "a flag in"));
+}
+
+TEST(Emulator, FindsMisalignedSharedMemory) {
+  for (u32 place : {2u, 3u})
     EXPECT_EQ(has(run([&] {
-                    if (thread_index() == 0) store_shared(words() + place, 1u);
+                    if (thread_index() == 0) store_shared(reinterpret_cast<u64*>(words() + place), u64{1});
                   }),
-                  "out of bounds: a write to shared"),
-              place == 1024);
+                  "an access to shared memory is not aligned"),
+              place == 3);
 }
 
 TEST(Emulator, FindsReadsOfSharedMemoryThatNobodyWrote) {
@@ -189,6 +210,76 @@ TEST(Emulator, FlagsOrderWhatCameBefore) {
   }
 }
 
+// An addition that is counted in shared memory orders nothing, whoever sees it; nor does it race with others.
+TEST(Emulator, AdditionsOrderNothing) {
+  for (bool flag : {true, false}) {
+    const auto findings = run(
+        [&] {
+          u32 *counter = words() + 64, *ready = words() + 65;
+          if (thread_index() == 0) store_shared(counter, 0u), store_shared(ready, 0u);
+          sync_block();
+          if (thread_index() == 0) {
+            store_shared(words(), 7u);
+            if (flag) store_release_shared(ready, 1);
+            fetch_add_shared(counter, 1);
+          } else if (thread_index() == 32) {
+            while (fetch_add_shared(counter, 0) == 0) cumulus::cuda::pause();
+            while (flag && load_acquire_shared(ready) == 0) cumulus::cuda::pause();
+            load_shared(words());
+          } else {
+            fetch_add_shared(counter, 0);
+          }
+        },
+        threads(64));
+    EXPECT_EQ(findings.empty(), flag);
+    EXPECT_EQ(has(findings, "read without order"), !flag);
+  }
+}
+
+TEST(Emulator, FindsAdditionsToWhatIsNotYetThere) {
+  EXPECT_TRUE(has(run(
+                      [] {
+                        if (thread_index() == 0) store_shared(words(), 0u);
+                        fetch_add_shared(words(), 1);
+                      },
+                      threads(64)),
+                  "read without order"));
+}
+
+// A message of two words, each with the launch's tag. Whoever looks at the first one's tag alone may take what lay in the second one
+// before.
+TEST(Emulator, MessagesMayBeHalfThere) {
+  constexpr u32 kTag = 3;
+  constexpr u64 kOld = 0x1111111122222222, kMessage = 0x3333333344444444;
+  alignas(16) static u64 words[2];
+  const auto wrong = [&](bool all_tags) {
+    int wrong = 0;
+    emulator::Launch launch = threads(32, 2);
+    launch.resident = 2;
+    launch.memory = {{words, sizeof words, true}};
+    for (launch.seed = 1; launch.seed <= 200; ++launch.seed) {
+      for (int i = 0; i < 2; ++i) words[i] = u64{kTag - 1} << 32 | to_words(kOld).word[i];
+      const auto findings = emulator::launch(launch, [&] {
+        if (lane_index() != 0) return;
+        if (block_index() == 0) return Mail<u64>::publish(words, kTag, kMessage);
+        u64 got = 0;
+        if (all_tags) {
+          while (!Mail<u64>::read(words, kTag, got)) cumulus::cuda::pause();
+        } else {
+          u64 first;
+          while ((first = load_relaxed(words)) >> 32 != kTag) cumulus::cuda::pause();
+          got = from_words<u64>({static_cast<u32>(first), static_cast<u32>(load_relaxed(words + 1))});
+        }
+        wrong += got != kMessage;
+      });
+      EXPECT_EQ(findings, Findings{});
+    }
+    return wrong;
+  };
+  EXPECT_EQ(wrong(true), 0);
+  EXPECT_GT(wrong(false), 0);
+}
+
 // ---- barriers and asynchronous copies ----
 
 struct Ring {
@@ -232,6 +323,64 @@ TEST(Emulator, CopiesComeLateAndTheirBarrierTellsWhen) {
     EXPECT_TRUE(has(findings, "wrong values")) << "a copy is not there at once";
     EXPECT_TRUE(has(findings, "read without order") || has(findings, "nobody wrote"));
   }
+}
+
+TEST(Emulator, FindsBarriersThatWereNotInitialised) {
+  const auto used = [](void (*use)(Barrier*)) {
+    return has(run([&] { use(reinterpret_cast<Barrier*>(shared_memory())); }), "a barrier is used that was not initialised");
+  };
+  EXPECT_TRUE(used([](Barrier* b) { barrier_arrive(b); }));
+  EXPECT_TRUE(used([](Barrier* b) { barrier_wait(b, 0); }));
+  EXPECT_TRUE(used([](Barrier* b) { barrier_test(b, 0); }));
+  EXPECT_TRUE(used([](Barrier* b) { async_arrive(b); }));
+}
+
+// While bytes are still to come, all have arrived and the phase lasts.
+TEST(Emulator, FindsMoreArrivalsThanABarrierExpects) {
+  const auto arrive = [](int count, bool copies) {
+    return has(run([&] {
+                 auto* barrier = reinterpret_cast<Barrier*>(shared_memory());
+                 if (lane_index() != 0) return;
+                 barrier_init(barrier, 2);
+                 barrier_arrive_expect(barrier, 64);
+                 for (int i = 1; i < count; ++i) copies ? async_arrive(barrier) : barrier_arrive(barrier);
+               }),
+               "more arrivals at a barrier than it expects");
+  };
+  for (bool copies : {false, true}) {
+    EXPECT_FALSE(arrive(2, copies));
+    EXPECT_TRUE(arrive(3, copies));
+  }
+}
+
+TEST(Emulator, FindsMisalignedCopies) {
+  alignas(16) static std::array<u8, 64> memory{};
+  emulator::Launch launch = threads(32);
+  launch.memory = {{memory.data(), memory.size(), false}};
+  const auto copied = [&](int to, int from, u32 bytes, bool bulk) {
+    return run(
+        [&, to, from, bytes] {
+          Ring& ring = *reinterpret_cast<Ring*>(shared_memory());
+          if (lane_index() != 0) return;
+          barrier_init(&ring.full, 1);
+          if (bulk) {
+            barrier_arrive_expect(&ring.full, bytes);
+            bulk_load(ring.data + to, memory.data() + from, bytes, &ring.full);
+          } else {
+            async_load16(ring.data + to, memory.data() + from);
+            async_arrive(&ring.full);
+          }
+          barrier_wait(&ring.full, 0);
+        },
+        launch);
+  };
+  EXPECT_EQ(copied(16, 16, 32, true), Findings{});
+  EXPECT_TRUE(has(copied(8, 0, 32, true), "the place of a bulk copy is not aligned"));
+  EXPECT_TRUE(has(copied(0, 8, 32, true), "a bulk copy is not aligned to 16 bytes"));
+  EXPECT_TRUE(has(copied(0, 0, 24, true), "a bulk copy is not aligned to 16 bytes"));
+  EXPECT_EQ(copied(16, 16, 16, false), Findings{});
+  EXPECT_TRUE(has(copied(8, 0, 16, false), "an access to shared memory is not aligned"));
+  EXPECT_TRUE(has(copied(0, 8, 16, false), "an access to global memory is not aligned"));
 }
 
 TEST(Emulator, FindsCopiesThatOutliveTheirBlock) {

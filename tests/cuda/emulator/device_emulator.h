@@ -47,10 +47,15 @@ void store_shared(T* p, const T& v) {
   *p = v;
 }
 
-inline u64 load_relaxed(const u64* p) { return load_global<8>(p); }
+// Between two words others may run, so that a message of several may be half there; but not in the middle of an atomic operation.
+inline u64 load_relaxed(const u64* p) {
+  emulator::stall_load();
+  return load_global<8>(p);
+}
 inline void store_relaxed(u64* p, u64 v) {
   store_global<8>(p, v);
   emulator::progress();
+  emulator::stall_store();
 }
 inline u64 fetch_add(u64* p, u64 v) {
   const u64 before = load_global<8>(p);
@@ -62,7 +67,7 @@ inline u64 compare_exchange(u64* p, u64 expected, u64 v) {
   if (before == expected) store_relaxed(p, v);
   return before;
 }
-inline void fence_device() {}  // words are always seen in order here
+inline void fence_device() {}  // words are always seen in the order in which they were stored here
 inline void pause() { emulator::pause(); }
 inline void pause_long() { emulator::pause(); }
 inline constexpr u32 kPatience = 20;  // little, so that blocks do leave
@@ -75,10 +80,12 @@ inline void store_release_shared(u32* p, u32 v) {
   emulator::release_flag(p);
   *p = v;
 }
-
+// Relaxed: it orders nothing. Like a read it comes after the word was written and before it is written otherwise; additions do not race.
 inline u32 fetch_add_shared(u32* p, u32 v) {
-  const u32 before = load_acquire_shared(p);
-  store_release_shared(p, before + v);
+  emulator::check_shared(p, sizeof *p, false);
+  emulator::progress();
+  const u32 before = *p;
+  *p = before + v;
   return before;
 }
 

@@ -18,6 +18,8 @@ namespace context = boost::context::detail;
 constexpr std::uint32_t kWarp = 32;
 constexpr std::size_t kStack = 256 << 10;
 constexpr std::uint32_t kPatience = 200000;  // turns without any progress before a launch counts as deadlocked
+// Of words that blocks exchange, one in so many. Lanes read many more than they store, and few of those come between a message's words.
+constexpr std::uint32_t kLoadsPerStall = 32, kStoresPerStall = 4;
 
 // ---- vector clocks: what a thread knows of every other's time. Times are shared until somebody learns more. ----
 
@@ -304,6 +306,17 @@ bool inside_shared(const void* p, std::size_t bytes) {
   return at >= block.shared && at + bytes <= block.shared + machine->launch->shared;
 }
 
+// After what a thread could not go on from.
+void give_up(const std::string& what) {
+  found(what);
+  machine->stopped = true;
+  wait();  // for ever
+}
+
+void check_flag(const void* p) {
+  if (!inside_shared(p, 4)) give_up("out of bounds: a flag in shared memory");
+}
+
 // The last of a warp to arrive goes on at once, the others when their turn comes.
 std::uint32_t meet(const char* kind, std::uint32_t value, bool orders) {
   Thread& t = self();
@@ -339,9 +352,7 @@ Barrier& barrier_at(void* p) {
   auto& barriers = self().block->barriers;
   const auto at = barriers.find(p);
   if (at != barriers.end()) return at->second;
-  found("a barrier is used that was not initialised");
-  machine->stopped = true;
-  wait();
+  give_up("a barrier is used that was not initialised");
   return at->second;  // never
 }
 
@@ -371,19 +382,13 @@ void check_global(const void* p, std::size_t bytes, bool write) {
     if (write && !m.writable) found("a write to global memory that is only read");
     return;
   }
-  found(std::string("out of bounds: a ") + (write ? "write to" : "read of") + " global memory");
-  machine->stopped = true;
-  wait();  // for ever: the launch ends here
+  give_up(std::string("out of bounds: a ") + (write ? "write to" : "read of") + " global memory");
 }
 
 void check_shared(const void* p, std::size_t bytes, bool write) {
   Thread& t = self();
   Block& block = *t.block;
-  if (!inside_shared(p, bytes)) {
-    found(std::string("out of bounds: a ") + (write ? "write to" : "read of") + " shared memory");
-    machine->stopped = true;
-    wait();
-  }
+  if (!inside_shared(p, bytes)) give_up(std::string("out of bounds: a ") + (write ? "write to" : "read of") + " shared memory");
   if (reinterpret_cast<std::uintptr_t>(p) % (bytes < 16 ? bytes : 16) != 0) found("an access to shared memory is not aligned");
   const std::size_t offset = offset_of(block, p);
   for (std::size_t i = offset; i < offset + bytes; ++i) {
@@ -441,13 +446,20 @@ void sync_block() {
 void pause() { yield(); }
 void progress() { machine->idle = 0; }
 
+void stall_load() {
+  if (machine->random.below(kLoadsPerStall) == 0) yield();
+}
+void stall_store() {
+  if (machine->random.below(kStoresPerStall) == 0) yield();
+}
+
 void release_flag(const void* p) {
-  if (!inside_shared(p, 4)) found("out of bounds: a flag in shared memory");
+  check_flag(p);
   add_to(self().block->flags[p], self());
   progress();
 }
 void acquire_flag(const void* p) {
-  if (!inside_shared(p, 4)) found("out of bounds: a flag in shared memory");
+  check_flag(p);
   const auto at = self().block->flags.find(p);
   if (at != self().block->flags.end()) learn(self(), at->second);
 }

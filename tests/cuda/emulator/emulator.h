@@ -1,8 +1,8 @@
 // CUDA on the CPU, as small as the kernels need it. Every thread of a block is a fiber; blocks and warps run in an order drawn from a seed,
-// within what hardware may do: any block may be the first, as few as one may be resident, warps may stall at any collective, asynchronous
-// copies come late. Reported, not fixed: accesses outside registered global memory or the block's shared memory, races on shared memory
-// (by vector clocks, so whatever barriers do not order is found whether or not it happened), reads of shared memory that nobody wrote,
-// collectives that not all lanes reach, and deadlocks.
+// within what hardware may do: any block may be the first, as few as one may be resident, warps may stall at any collective and between the
+// words that blocks exchange (which are seen in the order in which they were stored), asynchronous copies come late. Reported, not fixed:
+// accesses out of bounds or misaligned, races on shared memory (by vector clocks, so whatever barriers do not order is found whether or not
+// it happened), reads of shared memory that nobody wrote, barriers used wrongly, collectives that not all lanes reach, and deadlocks.
 #pragma once
 
 #include <cstddef>
@@ -48,6 +48,9 @@ void sync_warp();
 void sync_block();
 void pause();     // another warp's turn
 void progress();  // something that a waiting thread may have waited for
+// Now and then another warp's turn: before a word of global memory is read that others may write, and after one is stored.
+void stall_load();
+void stall_store();
 
 void release_flag(const void* p);  // orders what came before for whoever acquires the flag after
 void acquire_flag(const void* p);
