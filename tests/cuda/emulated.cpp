@@ -1,5 +1,6 @@
 #include "emulated.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 
@@ -58,6 +59,28 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
       break;
   }
   return key;
+}
+
+// As earlier launches of other sizes left one: words of theirs lie behind those that this launch needs, and in them if it is dirty.
+std::vector<std::uint64_t> new_workspace(std::size_t needed, const Run& how) {
+  constexpr std::size_t kBehind = 300;
+  std::vector<std::uint64_t> workspace(needed + kBehind, 0);
+  workspace[cuda::kEpoch] = std::uint64_t{how.epoch} << 32;
+  for (std::size_t i = how.dirty ? cuda::kWorkspaceHeader : needed; i < workspace.size(); ++i)
+    workspace[i] = (static_cast<std::uint64_t>(how.epoch - static_cast<std::uint32_t>(i) % 3) << 32) + 12345;
+  return workspace;
+}
+
+constexpr std::uint32_t kLastTag = 0xffffffffu;  // then the epoch comes round
+
+// What the next launch relies on.
+void check_left(const std::vector<std::uint64_t>& workspace, std::uint32_t tag, std::vector<std::string>& findings) {
+  for (int word : {cuda::kTicket, cuda::kDone, cuda::kChunkTicket, cuda::kMode})
+    if (workspace[static_cast<std::size_t>(word)] != 0) findings.push_back("a counter of the workspace is left behind");
+  if (workspace[cuda::kEpoch] != (tag == kLastTag ? 0 : std::uint64_t{tag} << 32)) findings.push_back("the epoch has not moved on");
+  const bool cleared =
+      std::all_of(workspace.begin() + cuda::kWorkspaceHeader, workspace.end(), [](std::uint64_t word) { return word == 0; });
+  if (tag == kLastTag && !cleared) findings.push_back("old words outlive the last epoch");
 }
 
 }  // namespace
@@ -128,32 +151,25 @@ Outcome run(const Problem& p, const cuda::Plan& plan, const std::vector<emulator
   const auto kernel = registry().find(key_of(p, plan));
   if (kernel == registry().end()) return Outcome::not_compiled;
 
-  std::vector<std::uint64_t> workspace(static_cast<std::size_t>(plan.workspace_words), 0);
-  if (!workspace.empty()) workspace[cuda::kEpoch] = std::uint64_t{how.epoch} << 32;
-  if (how.dirty)
-    for (std::size_t i = cuda::kWorkspaceHeader; i < workspace.size(); ++i)
-      workspace[i] = (static_cast<std::uint64_t>(how.epoch - static_cast<std::uint32_t>(i) % 3) << 32) + 12345;
+  std::vector<std::uint64_t> own;
+  std::vector<std::uint64_t>& workspace = how.workspace ? *how.workspace : own;
+  const auto needed = static_cast<std::size_t>(plan.workspace_words);
+  const bool used = needed > 0;
+  if (!how.workspace && used) own = new_workspace(needed, how);
+  if (workspace.size() < needed) workspace.resize(needed);
+  const std::uint32_t tag = used ? static_cast<std::uint32_t>(workspace[cuda::kEpoch] >> 32) + 1 : 0;
   const auto args = std::make_unique<cuda::HostArgs>();
-  cuda::fill_args(p, plan, false, workspace.data(), plan.workspace_words, *args);
+  cuda::fill_args(p, plan, how.initial_on_host, workspace.data(), static_cast<std::int64_t>(workspace.size()), *args);
 
   emulator::Launch launch;
   launch.blocks = plan.grid, launch.threads = plan.threads, launch.shared = static_cast<std::size_t>(plan.shared);
   launch.seed = how.seed, launch.resident = how.resident;
   launch.memory = memory;
-  launch.memory.push_back({workspace.data(), workspace.size() * sizeof workspace[0], true});
+  launch.memory.push_back({workspace.data(), (tag == kLastTag ? workspace.size() : needed) * sizeof workspace[0], true});
   const cuda::TensorMap map = plan.copies == Copies::tensor ? cuda::map_of(cuda::tensor_shape(p, plan)) : cuda::TensorMap{};
   findings = emulator::launch(launch, [&] { kernel->second(*args, &map); });
 
-  // What the next launch relies on.
-  if (!workspace.empty()) {
-    for (int word : {cuda::kTicket, cuda::kDone, cuda::kChunkTicket, cuda::kMode})
-      if (workspace[static_cast<std::size_t>(word)] != 0) findings.push_back("a counter of the workspace is left behind");
-    const std::uint32_t next = how.epoch + 1;
-    if (workspace[cuda::kEpoch] != (next == 0xffffffffu ? 0 : std::uint64_t{next} << 32)) findings.push_back("the epoch has not moved on");
-    if (next == 0xffffffffu)
-      for (std::size_t i = cuda::kWorkspaceHeader; i < workspace.size(); ++i)
-        if (workspace[i] != 0) findings.push_back("old words outlive the last epoch");
-  }
+  if (used) check_left(workspace, tag, findings);
   return Outcome::done;
 }
 

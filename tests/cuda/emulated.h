@@ -27,14 +27,17 @@ std::vector<cumulus::cuda::Tuning> tunings(cumulus::cuda::Layout layout);
 
 struct Run {
   std::uint64_t seed = 1;
-  std::uint32_t resident = 0;  // blocks at a time; 0: by the seed
-  std::uint32_t epoch = 0;     // that the workspace is at before the launch
-  bool dirty = false;          // words of earlier launches lie in the workspace
+  std::uint32_t resident = 0;                       // blocks at a time; 0: by the seed
+  std::uint32_t epoch = 0;                          // that the workspace is at before the launch
+  bool dirty = false;                               // words of earlier launches lie in the workspace
+  std::vector<std::uint64_t>* workspace = nullptr;  // as earlier launches left it, made longer where it is short; none: one of its own
+  bool initial_on_host = false;                     // a scalar that the launch brings with it, and that no device reads
 };
 
 enum class Outcome { done, not_compiled };
 
-// Runs the planned kernel over `memory` (the tensors'). `findings` receives what the emulator found wrong.
+// Runs the planned kernel over `memory` (the tensors'). `findings` receives what the emulator found wrong. The workspace is longer than the
+// plan asks for, as one is that others have used: what lies behind is touched by no launch but one that clears it all.
 Outcome run(const cumulus::Problem& problem, const cumulus::cuda::Plan& plan, const std::vector<emulator::Memory>& memory, const Run& how,
             std::vector<std::string>& findings);
 

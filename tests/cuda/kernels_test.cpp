@@ -2,8 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
+#include <array>
+#include <functional>
 #include <initializer_list>
+#include <map>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "cuda/plan.h"
 #include "emulated.h"
@@ -25,13 +31,15 @@ cumulus::cuda::DeviceInfo device(int capability) {
   return device;
 }
 
-std::vector<emulator::Memory> memory_of(const Built& b) {
+// What a launch finds in device memory: not an initial value that it brings with it.
+std::vector<emulator::Memory> memory_of(const Built& b, const emulated::Run& how) {
   std::vector<emulator::Memory> all;
   const auto put = [&](const Tensor& t, bool writable) {
     if (t) all.push_back({t.memory.data(), static_cast<std::size_t>(t.memory.size()), writable});
   };
   put(b.in, b.c.in_place), put(b.in2, false), put(b.out, true), put(b.mask, false);
-  put(b.initial, b.c.total == Total::is_initial), put(b.total, true);
+  if (!how.initial_on_host) put(b.initial, b.c.total == Total::is_initial);
+  put(b.total, true);
   return all;
 }
 
@@ -44,17 +52,23 @@ std::string text(const Plan& p) {
          std::to_string(p.chunks) + ", grid " + std::to_string(p.grid);
 }
 
-// Runs one case under a tuning. False: no kernel for it is compiled here.
-bool check(const Case& c, const Tuning& tuning, const emulated::Run& how) {
-  Built expected(c), got(c);
-  const Problem problem = got.problem();
+Plan plan_for(const Problem& problem, const Tuning& tuning) {
   Tuning shape = tuning;
   shape.capability = 0;
   cumulus::cuda::DeviceInfo on = device(tuning.capability);
   if (tuning.layout == static_cast<int>(Layout::column_ring)) on.sms = 1;  // or strips would be made narrower to have more of them
-  const Plan plan = make_plan(problem, on, shape);
+  return make_plan(problem, on, shape);
+}
+
+// Runs one case under a tuning. False: the tuning's layout cannot serve it, or no kernel for it is compiled here.
+bool check(const Case& c, const Tuning& tuning, const emulated::Run& how) {
+  const Built got(c);
+  const Problem problem = got.problem();
+  const Plan plan = plan_for(problem, tuning);
+  if (plan.layout != static_cast<Layout>(tuning.layout)) return false;
   std::vector<std::string> findings;
-  if (emulated::run(problem, plan, memory_of(got), how, findings) == emulated::Outcome::not_compiled) return false;
+  if (emulated::run(problem, plan, memory_of(got, how), how, findings) == emulated::Outcome::not_compiled) return false;
+  const Built expected(c);
   expected.run_reference();
   const auto equal = expected.equals(got);
   if (!equal || !findings.empty()) {
@@ -73,6 +87,55 @@ void expect_right(const Case& c, const Tuning& tuning, std::initializer_list<std
     how.resident = resident;
     EXPECT_TRUE(check(c, tuning, how));
   }
+}
+
+// A call as all tests draw them (tests/support.cpp), with this result and as many dimensions.
+Case drawn_like(const Case& c, Random& random) {
+  for (;;) {
+    const Case drawn = support::random_case(random);
+    if (drawn.out == c.out && drawn.shape.size() == c.shape.size()) return drawn;
+  }
+}
+
+// Initial values and totals of other dtypes, and scalars.
+void draw_terms(Case& c, Random& random) {
+  const Case drawn = drawn_like(c, random);
+  c.first = drawn.first, c.first_dtype = drawn.first_dtype;
+  c.total = drawn.total, c.total_dtype = drawn.total_dtype;
+}
+
+// More dimensions, and tensors that lie in memory in any order, backwards, with gaps, or with one element for all of a dimension. Whether
+// the layout still serves the call, its plan says.
+void draw_memory(Case& c, Random& random) {
+  constexpr std::int64_t kFew = 4000;  // elements
+  if (std::accumulate(c.shape.begin(), c.shape.end(), std::int64_t{1}, std::multiplies<>()) <= kFew) {
+    c.shape.insert(c.shape.begin(), {2, random.between(1, 3)});
+    c.axis += 2;
+  }
+  const Case drawn = drawn_like(c, random);
+  c.in_layout = drawn.in_layout, c.in2_layout = drawn.in2_layout, c.out_layout = drawn.out_layout, c.row_layout = drawn.row_layout;
+  c.mask_layout = drawn.mask_layout;
+  const auto missing = static_cast<std::ptrdiff_t>(drawn.shape.size() - drawn.mask_shape.size());
+  c.mask_shape.assign(c.shape.begin() + missing, c.shape.end());
+  for (std::size_t k = 0; k < c.mask_shape.size(); ++k)
+    if (drawn.mask_shape[k] == 1) c.mask_shape[k] = 1;
+  if (!may_be_in_place(c)) c.in_place = false;
+}
+
+// What few calls have, by name: of terms, and of how tensors lie in memory.
+using Named = std::pair<const char*, bool>;
+std::array<Named, 4> rare_terms(const Case& c, const emulated::Run& how) {
+  return {{{"a scalar of the launch", how.initial_on_host},
+           {"a scalar in memory", c.first == First::scalar && !how.initial_on_host},
+           {"an initial value of another dtype", c.first != First::none && c.first_dtype != DType::none},
+           {"a total of the result's dtype", c.total == Total::own && c.total_dtype != DType::none}}};
+}
+std::array<Named, 4> rare_memory(const Case& c) {
+  const support::Layout& in = c.in_layout;
+  return {{{"more than three dimensions", c.shape.size() > 3},
+           {"a dimension backwards", std::find(in.flip.begin(), in.flip.end(), true) != in.flip.end()},
+           {"another order of dimensions", !std::is_sorted(in.order.begin(), in.order.end())},
+           {"one element for all of a dimension", std::find(in.gap.begin(), in.gap.end(), 0) != in.gap.end()}}};
 }
 
 // A case that a layout serves: sizes around its limits, any kind, term and alignment.
@@ -136,6 +199,7 @@ Case random_case(Layout layout, const emulated::Types& types, const Tuning& tuni
   if (c.mask != Mask::none && random.chance(30)) c.mask_shape = {c.shape.back()};
   c.first = random.pick(std::vector{First::none, First::none, First::dropped, First::kept});
   c.total = random.pick(std::vector{Total::none, Total::own, c.first == First::none ? Total::own : Total::is_initial});
+  if (random.chance(40)) draw_terms(c, random);
   if (may_be_in_place(c) && random.chance(25)) c.in_place = true;
   return c;
 }
@@ -144,25 +208,37 @@ class Layouts : public testing::TestWithParam<Layout> {};
 
 TEST_P(Layouts, every_type_has_the_references_bits) {
   Random random(seed());
-  const bool slow = GetParam() == Layout::split_columns;  // scanners poll, and the emulator gives every poll its turn
-  const int rounds = full() ? 40 : sanitized() || slow ? 1 : 4;
+  const Layout layout = GetParam();
+  const bool slow = layout == Layout::split_columns,  // scanners poll, and the emulator gives every poll its turn
+      quick = layout == Layout::short_rows || layout == Layout::packed_rows || layout == Layout::columns,
+             may_lie_anyhow = !slow && layout != Layout::column_ring && layout != Layout::packed_rows;
+  const int rounds = full() ? 40 : slow ? 1 : quick ? 12 : 4;
+  std::map<std::string, int> seen;
   for (const emulated::Types& types : emulated::kTypes) {
-    for (const Tuning& tuning : emulated::tunings(GetParam())) {
-      if (GetParam() == Layout::rows && tuning.segments == 4) continue;  // compiled with a tail only: Rows tests it
+    const bool wide = cumulus::bytes(types.in) > 4 || cumulus::bytes(types.out) > 4 || types.op == Op::recurrence;
+    for (const Tuning& tuning : emulated::tunings(layout)) {
+      if (layout == Layout::rows && tuning.segments == 4) continue;  // compiled with a tail only: Rows tests it
+      if (layout == Layout::split_columns && tuning.columns == 2 && tuning.scanners <= 2 && wide) continue;  // two of a lane are narrow
       int done = 0;
-      for (int tries = 0; done < rounds && tries < 20 * rounds; ++tries) {
+      for (int tries = 0; done < rounds && tries < 60 * rounds; ++tries) {
+        Case c = random_case(layout, types, tuning, random);
+        if (random.chance(30)) draw_memory(c, random);
         emulated::Run how;
         how.seed = random.next();
         how.epoch = random.chance(50) ? 0 : static_cast<std::uint32_t>(0xfffffffeu - static_cast<std::uint32_t>(random.below(3)));
         how.dirty = random.chance(50);
-        done += check(random_case(GetParam(), types, tuning, random), tuning, how);
+        how.initial_on_host = c.first == First::scalar && random.chance(50);
+        if (!check(c, tuning, how)) continue;
+        ++done;
+        for (const auto& [term, has] : rare_terms(c, how)) seen[term] += has;
+        if (may_lie_anyhow)
+          for (const auto& [term, has] : rare_memory(c)) seen[term] += has;
         if (HasFailure()) return;
       }
-      const bool wide = cumulus::bytes(types.in) > 4 || cumulus::bytes(types.out) > 4 || types.op == Op::recurrence;
-      if (GetParam() == Layout::split_columns && tuning.columns == 2 && wide) continue;  // two columns of a lane are for narrow elements
-      EXPECT_GT(done, 0) << name(types.op) << " " << cumulus::name(types.in) << " to " << cumulus::name(types.out);
+      EXPECT_EQ(done, rounds) << name(types.op) << " " << cumulus::name(types.in) << " to " << cumulus::name(types.out);
     }
   }
+  for (const auto& [term, times] : seen) EXPECT_GT(times, 0) << term;
 }
 
 INSTANTIATE_TEST_SUITE_P(kernels, Layouts,
@@ -178,7 +254,7 @@ TEST_P(TensorCopies, bring_every_type) {
   Tuning tuning = emulated::tunings(GetParam()).front();
   if (GetParam() == Layout::split_columns) tuning.scanners = 1;
   tuning.copies = static_cast<int>(cumulus::cuda::Copies::tensor);
-  const int rounds = full() ? 40 : sanitized() ? 2 : 6;
+  const int rounds = full() ? 40 : 6;
   for (const emulated::Types& types : emulated::kTypes) {
     if (types.mask != 0 || cumulus::inputs(types.op) == 2) continue;  // copied piece by piece
     int done = 0;
@@ -191,10 +267,8 @@ TEST_P(TensorCopies, bring_every_type) {
         c.in_layout.gap = Sizes(c.shape.size(), 1);
         c.in_layout.gap[static_cast<std::size_t>(c.axis)] = 2;
       }
-      cumulus::cuda::DeviceInfo on = device(0);
-      on.sms = 1;
       const Built built(c);
-      const Plan plan = make_plan(built.problem(), GetParam() == Layout::split_columns ? device(0) : on, tuning);
+      const Plan plan = plan_for(built.problem(), tuning);
       if (plan.narrow > 0 || built.problem().n < 2) continue;  // tiles are pieces of memory; there are none, or no step between rows
       EXPECT_EQ(plan.copies, cumulus::cuda::Copies::tensor) << describe(built);
       EXPECT_EQ(plan.backward, built.problem().axis.in < 0);
@@ -203,7 +277,7 @@ TEST_P(TensorCopies, bring_every_type) {
       done += check(c, tuning, how);  // strips that are not shared are compiled without tensor copies
       if (HasFailure()) return;
     }
-    EXPECT_GT(done, 0) << name(types.op) << " " << cumulus::name(types.in) << " to " << cumulus::name(types.out);
+    EXPECT_EQ(done, rounds) << name(types.op) << " " << cumulus::name(types.in) << " to " << cumulus::name(types.out);
   }
 }
 
@@ -213,6 +287,7 @@ INSTANTIATE_TEST_SUITE_P(kernels, TensorCopies, testing::Values(Layout::column_r
 // A segment or less that is left over after whole tiles is done with the last tile (the `tail` of kernels/rows.cuh); more is not.
 TEST(Rows, what_is_left_after_whole_tiles) {
   Random random(seed());
+  int wanted = 0, tails = 0;
   for (const emulated::Types& types : emulated::kTypes) {
     const bool first = &types == &emulated::kTypes[0];  // every kind, direction and total
     for (const Tuning& tuning : emulated::tunings(Layout::rows)) {
@@ -225,22 +300,26 @@ TEST(Rows, what_is_left_after_whole_tiles) {
           Case c = random_case(Layout::rows, types, tuning, random);
           if (first) c.kind = kAllKinds[round % 3], c.reverse = round / 3 % 2 != 0;
           if (first) c.total = round >= 6 ? Total::own : Total::none;
-          c.shape.front() = 2;
           // 32: what is left begins a node of level 3. Tiles of two chunks are held, and now and then walked.
           const int tiles = !walks ? (rest > 0 && rest < 129 && random.chance(30) ? 2 : 1) : first && round == 11 ? 32 : 2;
-          c.shape.back() = tiles * tile + rest - (c.kind == Kind::prefixes);
+          c.shape.front() = 2, c.shape.back() = tiles * tile + rest - (c.kind == Kind::prefixes);
           if (!c.mask_shape.empty()) c.mask_shape = {c.shape.back()};
           if (!may_be_in_place(c)) c.in_place = false;
           emulated::Run how;
           how.seed = random.next();
-          const Plan plan = make_plan(Built(c).problem(), device(0), tuning);
-          EXPECT_TRUE(!first || plan.tail == (rest == 0 || rest == 129 ? 0 : rest <= 4 ? 4 : 128)) << rest;
-          EXPECT_TRUE(check(c, tuning, how) || plan.tail == 0) << describe(Built(c)) << "\n  " << text(plan) << ": not compiled";
+          const Plan plan = plan_for(Built(c).problem(), tuning);
+          const int tail = rest == 0 || rest == 129 ? 0 : rest <= 4 ? 4 : 128;
+          const bool leaves_room = first || tiles == 1 || rest <= 4;  // for the tail, whatever elements are
+          EXPECT_TRUE(plan.tail == tail || (!leaves_room && plan.tail == 0)) << rest << " left: tail " << plan.tail;
+          const bool done = check(c, tuning, how);
+          EXPECT_TRUE(done || (walks && plan.tail == 0)) << describe(Built(c)) << "\n  " << text(plan) << ": not compiled";
           if (HasFailure()) return;
+          wanted += tail > 0, tails += done && plan.tail > 0;
         }
       }
     }
   }
+  EXPECT_GT(10 * tails, 9 * wanted) << "of the largest elements, rows that are walked have none";
 }
 
 // Neighbouring blocks take rows of different parts of the tensors, whether these are whole parts or not.
@@ -251,7 +330,7 @@ TEST(Rows, may_be_scattered) {
     c.shape = {rows, 200}, c.axis = 1;
     c.first = First::kept, c.total = Total::own;
     const Tuning tuning = emulated::tunings(Layout::rows).front();
-    Plan plan = make_plan(Built(c).problem(), device(0), tuning);
+    Plan plan = plan_for(Built(c).problem(), tuning);
     ASSERT_EQ(plan.layout, Layout::rows);
     plan.scatters = true;
     for (std::uint32_t blocks : {4u, 12u}) {
@@ -260,7 +339,7 @@ TEST(Rows, may_be_scattered) {
       emulated::Run how;
       how.seed = random.next();
       std::vector<std::string> findings;
-      ASSERT_EQ(emulated::run(got.problem(), plan, memory_of(got), how, findings), emulated::Outcome::done);
+      ASSERT_EQ(emulated::run(got.problem(), plan, memory_of(got, how), how, findings), emulated::Outcome::done);
       expected.run_reference();
       EXPECT_TRUE(expected.equals(got)) << rows << " rows, " << blocks << " blocks";
       EXPECT_EQ(findings, std::vector<std::string>{});
@@ -303,7 +382,7 @@ TEST(SplitRows, rows_may_be_a_blocks_own) {
       Case c;
       c.shape = {7, length}, c.axis = 1;
       c.first = First::kept, c.total = Total::own;
-      EXPECT_EQ(make_plan(Built(c).problem(), device(0), tuning).scanners, 0);
+      EXPECT_EQ(plan_for(Built(c).problem(), tuning).scanners, 0);
       expect_right(c, tuning, {1, 2, 3}, random);
     }
   }
@@ -325,7 +404,7 @@ TEST(SplitColumns, strips_are_shared_only_by_blocks_that_run_together) {
   for (const Tuning& tuning : emulated::tunings(Layout::split_columns)) {
     if (tuning.scanners > 2) continue;  // few columns
     Case c;
-    c.shape = {sanitized() ? 700 : 4096 + 300, tuning.columns == 1 ? 48 : tuning.blocks ? 128 : 64}, c.axis = 0;
+    c.shape = {4096 + 300, tuning.columns == 1 ? 48 : tuning.blocks ? 128 : 64}, c.axis = 0;
     c.first = First::kept, c.total = Total::own;
     expect_right(c, tuning, {1, 2, 8}, random);
   }
@@ -339,9 +418,9 @@ TEST(SplitColumns, many_strips_are_shared_some_at_a_time) {
     tuning.blocks = 2 * tuning.scanners + 1;
     const int strips = tuning.scanners == 1 ? 10 : 11;  // not whole multiples of the blocks: those would keep to their own
     Case c;
-    const bool whole = tuning.scanners == 1 ? !sanitized() : full();  // a chunk, or a part of one
+    const bool whole = tuning.scanners == 1 || full();  // a chunk, or a part of one
     c.shape = {whole ? 4096 + 130 : 700, strips * 32 * tuning.columns - 16}, c.axis = 0;
-    EXPECT_EQ(make_plan(Built(c).problem(), device(tuning.capability), tuning).scanners, tuning.scanners);
+    EXPECT_EQ(plan_for(Built(c).problem(), tuning).scanners, tuning.scanners);
     expect_right(c, tuning, {static_cast<std::uint32_t>(tuning.scanners) + 1}, random);
   }
 }
@@ -391,6 +470,46 @@ TEST(SplitKernels, a_total_may_take_its_initial_values_place) {
       }
     }
   }
+}
+
+// When the epoch comes round, all words are cleared, also those that only larger launches use: the tags of the first launch and of the one
+// after the last are the same.
+TEST(SplitKernels, the_last_epoch_clears_what_larger_launches_left) {
+  Random random(seed());
+  for (Layout layout : {Layout::split_rows, Layout::spread_rows, Layout::split_columns}) {
+    for (const Tuning& tuning : emulated::tunings(layout)) {
+      if (tuning.team == 1 || tuning.blocks > 0) continue;  // compiled for strided rows only; nothing passes between blocks
+      Case small, large;
+      const std::int64_t odd = layout == Layout::spread_rows && tuning.warps == 16 ? 77 : 0,  // rows that are not aligned
+          columns = tuning.scanners > 2   ? (tuning.columns == 2 ? 12 : 3)
+                    : tuning.columns == 1 ? 48
+                                          : 64;
+      if (layout == Layout::split_columns) small.shape = {600, columns}, large.shape = {2 * 4096, columns}, small.axis = large.axis = 0;
+      else small.shape = {1, 4096 + 100 + odd}, large.shape = {3, 3 * 4096 + odd}, small.axis = large.axis = 1;
+      std::vector<std::uint64_t> workspace;
+      emulated::Run how;
+      how.workspace = &workspace;
+      const auto launch = [&](Case& c) {
+        c.seed = random.next() >> 1, how.seed = random.next();
+        EXPECT_TRUE(check(c, tuning, how));
+      };
+      launch(large);
+      ASSERT_GT(workspace.size(), std::size_t{cumulus::cuda::kWorkspaceHeader});
+      workspace[cumulus::cuda::kEpoch] = std::uint64_t{0xfffffffe} << 32;  // four billion launches later
+      launch(small), launch(large);
+      if (HasFailure()) return;
+    }
+  }
+}
+
+// ---- the selection itself ----
+
+TEST(Selection, has_every_op_with_every_accumulator) {
+#define CUMULUS_KERNEL(o, acc)                                                                                         \
+  EXPECT_TRUE(std::any_of(std::begin(emulated::kTypes), std::end(emulated::kTypes), [](const emulated::Types& types) { \
+    return types.op == Op::o && cumulus::kernel_accumulator(types.op, types.out) == DType::acc;                        \
+  })) << #o " " #acc;
+#include "cumulus/list.inc"
 }
 
 }  // namespace
