@@ -220,7 +220,7 @@ TEST_P(Layouts, every_type_has_the_references_bits) {
       if (layout == Layout::rows && tuning.segments == 4) continue;  // compiled with a tail only: Rows tests it
       if (layout == Layout::split_columns && tuning.columns == 2 && tuning.scanners <= 2 && wide) continue;  // two of a lane are narrow
       int done = 0;
-      for (int tries = 0; done < rounds && tries < 60 * rounds; ++tries) {
+      for (int tries = 0; done < rounds && tries < 400 * rounds; ++tries) {
         Case c = random_case(layout, types, tuning, random);
         if (random.chance(30)) draw_memory(c, random);
         emulated::Run how;
@@ -258,7 +258,7 @@ TEST_P(TensorCopies, bring_every_type) {
   for (const emulated::Types& types : emulated::kTypes) {
     if (types.mask != 0 || cumulus::inputs(types.op) == 2) continue;  // copied piece by piece
     int done = 0;
-    for (int tries = 0; done < rounds && tries < 40 * rounds; ++tries) {
+    for (int tries = 0; done < rounds && tries < 400 * rounds; ++tries) {
       Case c = random_case(GetParam(), types, tuning, random);
       if (c.shape.back() % 16 != 0) continue;  // rows are not aligned
       c.kind = kAllKinds[done % 3], c.reverse = done / 3 % 2 != 0;
