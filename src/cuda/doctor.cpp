@@ -223,6 +223,30 @@ std::string one_line(std::string text) {
   return text;
 }
 
+// One compiler, tried for the devices here, or for any architecture if there is none.
+Finding trial_of(System& system, const NvrtcFile& file, const std::vector<int>& capabilities, Finding::State bad) {
+  std::string what = text_of(file);
+  bool opens = false;
+  try {
+    const Nvrtc nvrtc(system, file);
+    opens = true;
+    what += fmt::format(", CUDA {}", release(nvrtc.version()));
+    std::vector<int> known, unknown;
+    for (const int capability : capabilities) (nvrtc.supports(capability) ? known : unknown).push_back(capability);
+    if (capabilities.empty() && !nvrtc.architectures().empty()) known.push_back(nvrtc.architectures().back());
+    try_compiler(nvrtc, known);
+    if (unknown.empty()) return {Finding::ok, "NVRTC", what};
+    return {bad, "NVRTC", fmt::format("{}; it does not know {}: install a newer one", what, text_of(unknown))};
+  } catch (const Failure& failure) {
+    if (!opens) return {bad, "NVRTC", one_line(failure.message)};
+    return {
+        bad, "NVRTC",
+        fmt::format("{} opens but cannot compile; libnvrtc-builtins of the same release must be beside it or in the loader's path: install "
+                    "it anew; {}",
+                    what, one_line(failure.message))};
+  }
+}
+
 // `bad`: what it is worth that there is none. Without a device any NVRTC will do, as for `cumulus pack`.
 Finding compiler_finding(System& system, const OpenedDriver& opened, const std::vector<int>& capabilities, Finding::State bad) {
   const bool driver = opened.problem == DriverProblem::none;
@@ -244,24 +268,18 @@ Finding compiler_finding(System& system, const OpenedDriver& opened, const std::
   if (usable.empty())
     return {bad, "NVRTC",
             fmt::format("none for this driver{}: update the driver, or install NVRTC {}", passed_over, opened.driver.version / 1000)};
-  std::string what = text_of(usable.front());
-  try {
-    const Nvrtc nvrtc(system, usable.front());
-    what += fmt::format(", CUDA {}", release(nvrtc.version()));
-    std::vector<int> known, unknown;
-    for (const int capability : capabilities) (nvrtc.supports(capability) ? known : unknown).push_back(capability);
-    if (capabilities.empty() && !nvrtc.architectures().empty()) known.push_back(nvrtc.architectures().back());
-    try_compiler(nvrtc, known);
-    if (unknown.empty()) return {Finding::ok, "NVRTC", what + passed_over};
-    return {bad, "NVRTC", fmt::format("{}; it does not know {}: install a newer one{}", what, text_of(unknown), passed_over)};
-  } catch (const Failure& failure) {
-    if (failure.status != CUMULUS_INTERNAL) return {bad, "NVRTC", failure.message + passed_over + unneeded};
-    return {
-        bad, "NVRTC",
-        fmt::format("{} opens but cannot compile; libnvrtc-builtins of the same release must be beside it or in the loader's path: install "
-                    "it anew{}{}; {}",
-                    what, passed_over, unneeded, one_line(failure.message))};
+  // As a scan does: the first that works.
+  std::optional<Finding> first;
+  for (const NvrtcFile& file : usable) {
+    Finding finding = trial_of(system, file, capabilities, bad);
+    if (finding.state == Finding::ok) {
+      finding.detail += passed_over + (first ? "; passed over: " + first->detail : "");
+      return finding;
+    }
+    if (!first) first = std::move(finding);
   }
+  first->detail += passed_over + unneeded;
+  return *first;
 }
 
 // ---- the disk cache ----

@@ -251,6 +251,13 @@ TEST_F(DoctorWithCompiler, OneThatOpensButCannotCompile) {
   expect("NVRTC", Finding::note, {"cannot compile"});
 }
 
+TEST_F(DoctorWithCompiler, OneThatWorksBehindABrokenOne) {
+  with_driver();
+  system.variables["CUDA_PATH"] = "/broken";
+  system.add("/broken/lib64/libnvrtc.so.13");
+  expect("NVRTC", Finding::ok, {"/usr/local/cuda/lib64/libnvrtc.so.13", "passed over: ", "/broken/lib64/libnvrtc.so.13"});
+}
+
 TEST_F(DoctorWithCompiler, WithoutADriverTheRestIsToldToo) {
   expect("NVRTC", Finding::ok, {"libnvrtc.so.13", "CUDA 13.0"});
   expect("kernel cache", Finding::ok, {"will be made"});
