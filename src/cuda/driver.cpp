@@ -146,7 +146,10 @@ const char* way_out(CUresult result) {
              "compute-sanitizer finds the kernel";
     case CUDA_ERROR_NO_BINARY_FOR_GPU:
     case CUDA_ERROR_INVALID_IMAGE:
-      return "the compiled kernel does not suit this GPU or driver: `cumulus doctor` says which compiler made it; clear the cache folder";
+    case CUDA_ERROR_INVALID_PTX:
+    case CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
+      return "the compiled kernel does not suit this GPU or driver: update the driver, or name an NVRTC that is no newer in CUMULUS_NVRTC "
+             "(`cumulus doctor` says what each is)";
     case CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES:
       return "the kernel needs more registers or shared memory than this GPU has: please report it with `cumulus plan`";
     case CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED:
