@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <charconv>
 
+#include "commands.h"
 #include "cuda/report.h"
+#include "output.h"
 #include "text_lines.h"
 #include "types.h"
 
@@ -129,27 +131,28 @@ int count(std::string_view text, std::string_view part) {
 // PyTorch's own kernels around those of the profile: each reads and writes a whole tensor.
 void read_torch_calls(const std::string& code, const Traffic& traffic, Advice& advice) {
   const int flips = count(code, ".flip("), cats = count(code, "torch.cat(");
-  advice.torch_bytes = 2 * (flips + cats) * traffic.out;
+  if (__builtin_mul_overflow(std::int64_t{2} * (flips + cats), traffic.out, &advice.torch_bytes))
+    throw CliError(kExitUsage, fmt::format("--shape: {} flips and cats of {} each move more bytes than 63 bits count: give a smaller shape",
+                                           flips + cats, bytes_text(traffic.out)));
   if (flips > 0) advice.torch_calls = fmt::format("{} flip{}", flips, flips > 1 ? "s" : "");
   if (cats > 0) advice.torch_calls += fmt::format("{}{} cat{}", flips > 0 ? ", " : "", cats, cats > 1 ? "s" : "");
 }
 
 void sum_up(const cuda::DeviceInfo& gpu, Advice& advice) {
   const auto bandwidth = static_cast<double>(gpu.bandwidth);
-  std::int64_t profiled = 0;
-  double seconds = 0;
+  double profiled = 0, seconds = 0;  // of any number of kernels: more bytes than an integer may count
   bool timed = true;
   for (const KernelFinding& kernel : advice.kernels) {
     if (!kernel.whole) continue;
-    profiled += kernel.bytes;
+    profiled += static_cast<double>(kernel.bytes);
     timed = timed && kernel.seconds;
     seconds += kernel.seconds.value_or(0);
   }
-  const double all = static_cast<double>(profiled + advice.torch_bytes);
+  const double all = profiled + static_cast<double>(advice.torch_bytes);
   advice.amplification = advice.plan.bytes_required > 0 ? all / static_cast<double>(advice.plan.bytes_required) : 1;
   advice.best_seconds = all / bandwidth;
   if (!timed || seconds <= 0) return;
-  advice.dram_rate = static_cast<double>(profiled) / seconds / bandwidth;
+  advice.dram_rate = profiled / seconds / bandwidth;
   advice.now_seconds = seconds + static_cast<double>(advice.torch_bytes) / bandwidth;
 }
 

@@ -4,8 +4,14 @@
 #include <fmt/core.h>
 
 #include "commands.h"
+#include "output.h"
 
 namespace cumulus::cli {
+namespace {
+
+constexpr std::int64_t kMostElements = std::int64_t{1} << 56;  // whose bytes fit into 64 bits, several tensors together
+
+}  // namespace
 
 void add_case_options(CLI::App& command, CaseOptions& options) {
   command.add_option("--shape", options.shape, "Sizes, such as 32768x32768 or 2^20x8")->type_name("SHAPE");
@@ -37,6 +43,13 @@ BenchCase case_of(const CaseOptions& options, const char* command) {
   scan.reverse = options.scan.reverse;
   scan.mask = options.mask.empty() ? MaskUse::none : options.mask == "bool" ? MaskUse::select : MaskUse::multiply;
   return scan;
+}
+
+void check_size(const BenchCase& scan) {
+  if (scan.count() == 0)
+    throw CliError(kExitUsage, fmt::format("--shape {}: there is nothing to scan: give sizes from 1 on", shape_text(scan.shape)));
+  if (scan.count() > kMostElements)
+    throw CliError(kExitUsage, fmt::format("--shape {}: no memory holds it: give a smaller shape", shape_text(scan.shape)));
 }
 
 }  // namespace cumulus::cli

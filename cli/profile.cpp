@@ -46,7 +46,6 @@ struct ProfileOptions : CaseOptions {
 // --- What to profile ------------------------------------------------------------------------------------------------------------
 
 // The case as the library's arguments: views without data, which outlive `args`.
-constexpr std::int64_t kMostElements = std::int64_t{1} << 56;  // whose bytes fit into 64 bits, several tensors together
 struct Described {
   std::vector<std::int64_t> out_shape;
   ConstTensorView in;
@@ -62,10 +61,7 @@ struct Described {
       spec.mask = ConstTensorView(nullptr, scan.mask == MaskUse::select ? DType::boolean : scan.in, dims(scan.shape));
     args = detail::to_c(in, scan.op == Op::recurrence ? &in : nullptr, out, spec);
     canonicalise(args, false, problem);  // refuses what is wrong before anything is allocated
-    if (scan.count() == 0)
-      throw CliError(kExitUsage, fmt::format("--shape {}: there is nothing to scan: give sizes from 1 on", shape_text(scan.shape)));
-    if (scan.count() > kMostElements)
-      throw CliError(kExitUsage, fmt::format("--shape {}: no memory holds it: give a smaller shape", shape_text(scan.shape)));
+    check_size(scan);
   }
   Described(const Described&) = delete;
   Described& operator=(const Described&) = delete;

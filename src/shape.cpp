@@ -313,6 +313,39 @@ void merge(Problem& p) {
   p.dims = kept;
 }
 
+// What a call reads and writes of each tensor. Each fits 63 bits: read_tensor saw to it.
+struct Bytes {
+  std::int64_t in, in2, out, mask, initial, total;
+};
+
+Bytes bytes_of(const Problem& p) {
+  Bytes b{};
+  b.in = p.rows * p.n * bytes(p.in_dtype);
+  b.in2 = inputs(p.op) == 2 ? b.in : 0;
+  b.out = p.rows * p.n_out * bytes(p.out_dtype);
+  b.total = p.total_dtype == DType::none ? 0 : p.rows * bytes(p.total_dtype);
+  b.initial = p.initial_dtype == DType::none ? 0 : bytes(p.initial_dtype);
+  b.mask = p.masked() ? bytes(p.mask_dtype) * (p.axis.mask != 0 ? p.n : 1) : 0;
+  for (int i = 0; i < p.dims; ++i) {
+    if (p.dim[i].initial != 0) b.initial *= p.dim[i].size;
+    if (p.dim[i].mask != 0) b.mask *= p.dim[i].size;
+  }
+  return b;
+}
+
+// Together they may not fit; then every figure of a plan would be wrong. `out` counts twice, as a plan may read its lines before it
+// writes them. Nothing that memory holds is refused: inputs may be broadcast, but every result has a place of its own.
+void check_bytes(const Problem& p, const Call& call) {
+  const Bytes b = bytes_of(p);
+  std::int64_t sum = 0;
+  bool fits = true;
+  for (const std::int64_t part : {b.in, b.in2, b.out, b.out, b.mask, b.initial, b.total})
+    fits = fits && !__builtin_add_overflow(sum, part, &sum);
+  if (!fits)
+    fail_invalid(fmt::format("in: with shape {} the call's tensors together have more bytes than 63 bits count: give a smaller shape",
+                             call.in.shape_text()));
+}
+
 // The most frequent small call, recognised at little cost: one contiguous row of at least two elements, of one dtype, in and
 // out, and nothing else. Whatever is not as it should be is left to the general way, which also says what is wrong.
 bool read_plain_row(const cumulus_scan_args& args, Problem& p) {
@@ -405,6 +438,7 @@ void canonicalise(const cumulus_scan_args& args, bool require_data, Problem& p) 
     if (dim.out < 0 && size > 0) flip(dim, size, size, p);
   }
   if (p.dims > 1) merge(p);
+  check_bytes(p, call);
 }
 
 GivenWorkspace given_workspace(const cumulus_scan_args& args) {
@@ -416,15 +450,8 @@ GivenWorkspace given_workspace(const cumulus_scan_args& args) {
 }
 
 std::int64_t bytes_required(const Problem& p) {
-  const std::int64_t read = p.rows * p.n * bytes(p.in_dtype) * inputs(p.op);
-  const std::int64_t written = p.rows * p.n_out * bytes(p.out_dtype) + (p.total_dtype == DType::none ? 0 : p.rows * bytes(p.total_dtype));
-  std::int64_t extra = p.initial_dtype == DType::none ? 0 : bytes(p.initial_dtype);
-  std::int64_t mask = p.masked() ? bytes(p.mask_dtype) * (p.axis.mask != 0 ? p.n : 1) : 0;
-  for (int i = 0; i < p.dims; ++i) {
-    if (p.dim[i].initial != 0) extra *= p.dim[i].size;
-    if (p.dim[i].mask != 0) mask *= p.dim[i].size;
-  }
-  return read + written + mask + extra;
+  const Bytes bytes = bytes_of(p);
+  return bytes.in + bytes.in2 + bytes.out + bytes.total + bytes.mask + bytes.initial;
 }
 
 }  // namespace cumulus

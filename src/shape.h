@@ -53,7 +53,7 @@ struct Problem {
 // Checks a call and fills `problem`; throws Failure. require_data: false accepts null pointers (planning only).
 void canonicalise(const cumulus_scan_args& args, bool require_data, Problem& problem);
 
-// Bytes that any implementation must read and write.
+// Bytes that any implementation must read and write. Of a problem that canonicalise let pass, they and what a plan adds fit 63 bits.
 std::int64_t bytes_required(const Problem& problem);
 
 }  // namespace cumulus

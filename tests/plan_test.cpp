@@ -129,6 +129,19 @@ TEST(Plan, Invariants) {
   }
 }
 
+// The most that a call may move: what the plan adds must still be counted.
+TEST(Plan, TheLargestCallsHaveRightFigures) {
+  const auto p = problem({std::int64_t{1} << 59}, 0, DType::f32);
+  for (const int streaming : {0, 1}) {
+    cumulus::cpu::Tuning tuning;
+    tuning.streaming = streaming;
+    const Plan plan = make_plan(p, kServer, tuning);
+    EXPECT_EQ(plan.bytes_required, std::int64_t{1} << 62);
+    EXPECT_EQ(plan.bytes_moved, (streaming ? 2 : 3) * (std::int64_t{1} << 61));
+    EXPECT_EQ(plan.threads, 64);
+  }
+}
+
 TEST(Plan, AsJson) {
   const auto p = problem({4096, 4096}, 0, DType::f16);
   const auto json = nlohmann::json::parse(to_json(p, make_plan(p, kTwoCores), kTwoCores));

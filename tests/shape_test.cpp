@@ -221,6 +221,39 @@ TEST(Shape, BytesRequired) {
   EXPECT_EQ(bytes_required(Built(c).problem()), 2 * 8000 + 8080);
 }
 
+// The tensors of a call may each have less than 2^63 bytes and more together: then no figure of a plan could be right.
+TEST(Shape, TensorsThatTogetherPass63BitsAreRefused) {
+  struct Huge {
+    Sizes shape;
+    DType dtype, mask;
+    bool fits;
+  };
+  const auto two = [](int exponent) { return std::int64_t{1} << exponent; };
+  for (const Huge& huge : std::vector<Huge>{{{two(60)}, DType::f32, DType::none, false},
+                                            {{two(58)}, DType::f32, DType::none, true},
+                                            {{two(59)}, DType::f64, DType::boolean, false},
+                                            {{two(57)}, DType::f64, DType::boolean, true},
+                                            {{7, two(57)}, DType::f32, DType::f32, false},
+                                            {{two(30), two(30)}, DType::f32, DType::none, false}}) {
+    const auto dims = [&] { return cumulus::Dims(huge.shape.data(), static_cast<int>(huge.shape.size())); };
+    const cumulus::ConstTensorView in(nullptr, huge.dtype, dims());
+    const cumulus::TensorView out(nullptr, huge.dtype, dims());
+    cumulus::ScanSpec spec;
+    spec.axis = 0;
+    if (huge.mask != DType::none) spec.mask = cumulus::ConstTensorView(nullptr, huge.mask, dims());
+    Problem p;
+    std::string refused;
+    try {
+      cumulus::canonicalise(cumulus::detail::to_c(in, nullptr, out, spec), false, p);
+    } catch (const cumulus::Failure& failure) {
+      refused = failure.message;
+    }
+    EXPECT_EQ(refused.empty(), huge.fits) << refused << huge.shape[0];
+    if (huge.fits) EXPECT_GT(bytes_required(p), two(60));
+    else EXPECT_NE(refused.find("more bytes than 63 bits count"), refused.npos) << refused;
+  }
+}
+
 // Every element of a random call has the same partners, and the same place in its row, before and after.
 using Place = std::tuple<std::int64_t, const void*, const void*, const void*, const void*, const void*, const void*>;
 

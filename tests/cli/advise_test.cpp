@@ -92,6 +92,16 @@ TEST(Advise, DecidesByTheStagesRules) {
   EXPECT_EQ(verdict(memory, "smsp__warp_issue_stalled_memory_dependency"), "dead metric");
 }
 
+TEST(Advise, RefusesShapesWhoseBytesNothingCounts) {
+  const Folder folder;
+  EXPECT_TRUE(has(refused(folder, {"advise", data("reverse.txt"), "--shape", "2^30x2^30"}), "more bytes than 63 bits count"));
+  const std::vector<std::string> flips = {"advise", data("reverse.txt"), "--shape", "2^30x2^30", "--dtype", "f16"};
+  EXPECT_TRUE(has(refused(folder, flips), "2 flips and cats of 2.31 EB each move more bytes than 63 bits count"));
+  const json large = answer("inclusive.txt", {"--shape", "2^30x2^30", "--dtype", "f16"});
+  EXPECT_EQ(large.at("bytes_required"), std::int64_t{1} << 62);
+  EXPECT_NEAR(large.at("amplification_at_least"), 2, 1e-6);
+}
+
 TEST(Advise, SkipsWhereNothingIsLeft) {
   const Folder folder;
   std::string text = cli_test::read_file(data("exclusive_rowwise.txt"));
