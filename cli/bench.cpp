@@ -21,6 +21,7 @@
 #include "machine.h"
 #include "output.h"
 #include "progress.h"
+#include "text_file.h"
 #include "types.h"
 
 namespace cumulus::cli {
@@ -181,6 +182,7 @@ void bench_cpu(BenchOptions options) {
 
 // False: a check failed.
 bool bench(BenchOptions options) {
+  if (options.to_file()) check_place(options.json, options.force);  // before minutes of work
   if (options.list) {
     list(select_cases(options.cuda >= 0 ? cuda_bench_cases() : bench_cases(), options.globs), options);
     return true;
@@ -203,7 +205,7 @@ void add_bench(CLI::App& app, int& exit_code) {
   command->add_flag("--list", options->list, "List the cases, measure nothing");
   auto* cuda = command->add_option("--cuda", options->cuda, "Measure the cases for GPUs on this CUDA device")
                    ->type_name("DEVICE")
-                   ->check(CLI::NonNegativeNumber);
+                   ->check(CLI::Range(0, 1023));
   command
       ->add_option("--threads", options->threads, "Threads of scans, copies and peers; several are measured in turn (default: all cores)")
       ->type_name("N")
@@ -229,6 +231,7 @@ void add_bench(CLI::App& app, int& exit_code) {
   auto* json = command->add_option("--json", options->json, "Write results as JSON to FILE, or to stdout instead of the table")
                    ->type_name("[FILE|-]")
                    ->expected(0, 1);
+  command->add_flag("--force", options->force, "Replace a file that exists");
   set_examples(*command, kExamples);
   command->callback([options, json, &exit_code] {
     options->want_json = json->count() > 0;

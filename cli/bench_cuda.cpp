@@ -191,7 +191,8 @@ bool measure_cases(const std::vector<BenchCase>& cases, const BenchOptions& opti
     const CudaResult result = measure_case(c, options, gpu, memory);
     results.push_back(to_json(c, result, options, gpu));
     well = well && !result.failed();
-    if (options.table()) print_line(c, result), write_results(results, options);  // after each: a run takes minutes, and may be cut off
+    if (options.table())
+      print_line(c, result), write_results(results, options, results.size() > 1);  // a run takes minutes, and may be cut off
     else progress.advance(1);
   }
   if (!options.table()) write_results(results, options);

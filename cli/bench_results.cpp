@@ -25,10 +25,10 @@ void stamp(Json& result, const BenchOptions& options) {
   result["version"] = cumulus_version();
 }
 
-void write_results(const Json& results, const BenchOptions& options) {
+void write_results(const Json& results, const BenchOptions& options, bool again) {
   if (!options.want_json) return;
   if (options.json == "-") return print_json(results);
-  write_text(options.json, results.dump(2) + "\n", true);
+  write_text(options.json, results.dump(2) + "\n", options.force || again);
 }
 
 std::vector<BenchCase> that_fit(std::vector<BenchCase> cases, const BenchOptions& options, std::int64_t (*needed)(const BenchCase&)) {

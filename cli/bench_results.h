@@ -19,8 +19,9 @@ struct BenchOptions {
   bool list = false, quick = false, peers = true, pin = false;
   bool check = true, first_calls = false, one_first_call = false;  // on a GPU
   std::string json, commit;
-  bool want_json = false;
+  bool want_json = false, force = false;  // force: replace a file that exists
 
+  bool to_file() const { return want_json && json != "-"; }
   bool table() const { return !want_json || json != "-"; }
 };
 
@@ -30,8 +31,8 @@ Json describe(const BenchCase& bench_case);
 // Adds the commit, the date and the library's version.
 void stamp(Json& result, const BenchOptions& options);
 
-// To options.json, if it is wanted.
-void write_results(const Json& results, const BenchOptions& options);
+// To options.json, if it is wanted. `again`: over the file that this run wrote before.
+void write_results(const Json& results, const BenchOptions& options, bool again = false);
 
 // Cases of at most --max-mib whose `needed` bytes of memory are there; says which are left out.
 std::vector<BenchCase> that_fit(std::vector<BenchCase> cases, const BenchOptions& options, std::int64_t (*needed)(const BenchCase&));

@@ -40,7 +40,9 @@ Caches are flushed before each run. docs/profiling.md says what each line means.
 struct ProfileOptions : CaseOptions {
   std::string format = "table", json;
   int rounds = 15;
-  bool want_json = false;
+  bool want_json = false, force = false;
+
+  bool to_file() const { return want_json && json != "-"; }
 };
 
 // --- What to profile ------------------------------------------------------------------------------------------------------------
@@ -122,7 +124,7 @@ CpuProfile profile_cpu(const BenchCase& scan, const ProfileOptions& options) {
 template <class Profile>
 void show(const BenchCase& scan, const Profile& profile, const ProfileOptions& options) {
   const std::string json = options.want_json || options.format == "json" ? json_of(scan, profile).dump(2) + "\n" : "";
-  if (options.want_json && options.json != "-") write_text(options.json, json, true);
+  if (options.to_file()) write_text(options.json, json, options.force);
   if (options.format == "json" || options.json == "-") return print(json);
   if constexpr (std::is_same_v<Profile, cuda::GpuProfile>) {
     if (options.format == "metrics") {
@@ -135,6 +137,7 @@ void show(const BenchCase& scan, const Profile& profile, const ProfileOptions& o
 
 void profile(const ProfileOptions& options) {
   check_device(options.scan.device);
+  if (options.to_file()) check_place(options.json, options.force);  // before anything is measured
   const BenchCase scan = case_of(options, "profile");
   if (options.scan.device == "cuda") {
     const Described described(scan, options.scan);
@@ -158,6 +161,7 @@ void add_profile(CLI::App& app, int&) {
   auto* json = command->add_option("--json", options->json, "Write the profile as JSON to FILE, or to stdout instead of the table")
                    ->type_name("[FILE|-]")
                    ->expected(0, 1);
+  command->add_flag("--force", options->force, "Replace a file that exists");
   set_examples(*command, kExamples);
   command->callback([options, json] {
     options->want_json = json->count() > 0;

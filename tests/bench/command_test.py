@@ -50,6 +50,16 @@ class Command(unittest.TestCase):
             self.assertIn("1d/2^6", text)
             self.assertEqual(json.loads(path.read_text())[0]["peers"], {})
 
+    def test_a_file_that_exists_is_refused_before_anything_is_measured(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "results.json"
+            path.write_text("mine")
+            for how in (QUICK, ("--list",), ("--cuda", "0"), ("--cuda", "0", "--first-calls")):
+                self.assertIn("results.json exists and is left as it is", bench("--json", str(path), *how, code=2))
+                self.assertEqual(path.read_text(), "mine")
+            bench("--case", "1d/2^6", "--no-peers", "--json", str(path), "--force", *QUICK)
+            self.assertEqual(json.loads(path.read_text())[0]["case"], "1d/2^6")
+
     def test_threads_are_measured_in_turn(self):
         results = json.loads(bench("--case", "1d/2^16", "--threads", "1,2", "--threads", "3", "--pin", "--json", "-", *QUICK))
         self.assertEqual([result["threads"] for result in results], [1, 2, 3])
@@ -77,7 +87,8 @@ class Command(unittest.TestCase):
         self.assertIn("--cuda", bench("--cuda", "0", "--pin", code=2))
         self.assertIn("--cuda", bench("--first-calls", code=2))
         self.assertIn("--cuda", bench("--no-check", code=2))
-        bench("--cuda", "-1", code=2)
+        for wrong in ("-1", "x", "1024"):
+            self.assertRegex(bench("--cuda", wrong, code=2), r"^cumulus: --cuda: [^\n]{,60} 1023[^0-9]")
 
     def test_report_reads_a_gpus_results_beside_those_of_its_peers(self):
         with tempfile.TemporaryDirectory() as folder:

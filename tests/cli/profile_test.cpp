@@ -355,6 +355,20 @@ TEST(ProfileCommand, ProfilesOnTheCpu) {
   EXPECT_GT(profile.at("ms").get<double>(), 0);
 }
 
+TEST(ProfileCommand, AFileThatExistsIsRefusedBeforeAnythingIsMeasured) {
+  const Folder folder;
+  cli_test::write_file(folder / "p.json", "mine");
+  std::vector<std::string> arguments = {"profile", "--shape", "64x300", "--axis", "1", "--rounds", "1", "--json", "p.json"};
+  const Outcome refused = folder.run(arguments);
+  EXPECT_EQ(refused.code, 2);
+  EXPECT_TRUE(has(refused.err, "p.json exists and is left as it is")) << refused.err;
+  EXPECT_EQ(refused.out, "") << "something was measured";
+  EXPECT_EQ(cli_test::read_file(folder / "p.json"), "mine");
+  arguments.emplace_back("--force");
+  EXPECT_EQ(folder.run(arguments).code, 0);
+  EXPECT_EQ(json::parse(cli_test::read_file(folder / "p.json")).at("kind"), "profile");
+}
+
 TEST(ProfileCommand, HelpTeachesByExample) {
   const Outcome outcome = Folder().run({"profile", "--help"});
   EXPECT_EQ(outcome.code, 0);
