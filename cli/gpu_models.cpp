@@ -68,9 +68,7 @@ std::vector<GpuModel> read_models(const std::string& file) {
   try {
     json = Json::parse(text);
   } catch (const Json::exception& error) {
-    const std::string_view message = error.what();  // "[json.exception...] what is wrong"
-    throw CliError(kExitUsage,
-                   fmt::format("{}: {}: correct it to JSON", file, message.substr(std::min(message.find(' ') + 1, message.size()))));
+    throw CliError(kExitUsage, fmt::format("{}: {}: correct it to JSON", file, json_problem(error.what())));
   }
   if (!json.is_object())
     throw CliError(kExitUsage, fmt::format("{}: no object of models: write {{\"my-gpu\": {{\"sms\": 76, ...}}}}", file));

@@ -128,11 +128,12 @@ std::string text_of(const Problem& problem, const tuning::CudaPlanned& planned, 
        {"floor time", fmt::format("{:.2f} us, at the data sheet's {:.0f} GB/s", 1e6 * cuda::floor_seconds(plan, gpu),
                                   static_cast<double>(gpu.bandwidth) / 1e9)},
        {"device", fmt::format("{}, compute capability {}.{}, {} SMs", gpu.name, gpu.capability / 10, gpu.capability % 10, gpu.sms)},
-       {"why", plan.reason}});
+       {"why", cuda::reason(problem, plan)}});
 }
 
 void plan(const PlanOptions& options) {
   const std::optional<cuda::DeviceInfo> gpu = choose_gpu(options);
+  if (gpu) check_no_cpu_options(options.scan, "--device " + options.scan.device);
   Input input = options.in.empty() ? from_options(options) : from_file(options);
   const bool flat = options.scan.axis == "flat" || options.scan.axis == "none";
   if (flat) {

@@ -205,11 +205,7 @@ Json parse(const std::string& name, const std::string& text) {
   try {
     return Json::parse(text, shallow);
   } catch (const Json::exception& error) {
-    // Without the library's own prefix, "[json.exception.parse_error.101] ", and without a whole long string that it did not like.
-    const std::string_view what = error.what();
-    const std::size_t prefix = what.find("] ");
-    throw CliError(kExitUsage,
-                   fmt::format("{} is no JSON: {:.160}; {}", name, prefix == what.npos ? what : what.substr(prefix + 2), kExpected));
+    throw CliError(kExitUsage, fmt::format("{} is no JSON: {}; {}", name, json_problem(error.what()), kExpected));
   }
 }
 

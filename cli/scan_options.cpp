@@ -167,6 +167,11 @@ void check_device(const std::string& device) {
   if (device != "cpu" && device != "cuda") fail_usage(fmt::format("--device {}: give cpu or cuda", device));
 }
 
+void check_no_cpu_options(const ScanOptions& options, const std::string& gpu) {
+  const char* given = options.threads > 0 ? "--threads" : options.pin ? "--pin" : nullptr;
+  if (given) fail_usage(fmt::format("{} is an option of the CPU, and {} means a GPU: leave one of them out", given, gpu));
+}
+
 ScanSpec to_spec(const ScanOptions& options, int axis) {
   ScanSpec spec;
   spec.op = parse_op(options.op);

@@ -61,10 +61,28 @@ struct TuneOptions : CaseOptions {
 
 // ---- What is to be tuned ----
 
+constexpr std::int64_t kLeastBytes = 1 << 20;  // what tuning/lookup.cpp looks up
+
+bool keeps(const TuneOptions& options) { return options.save && options.start.empty(); }
+
+// What is saved must be found: nobody would see that it never is.
+void check_looked_up(const BenchCase& c, const Problem& problem) {
+  if (bytes_required(problem) < kLeastBytes)
+    throw CliError(kExitUsage, fmt::format("--shape {}: this call moves {}, and one that moves less than 1 MiB looks nothing up: "
+                                           "tune a larger shape, or add --no-save to see what there is to gain",
+                                           shape_text(c.shape), bytes_text(bytes_required(problem))));
+}
+
 BenchCase tunable_case(const TuneOptions& options) {
+  if (options.scan.device != "cpu")
+    throw CliError(kExitUsage, fmt::format("--device {}: tune says --cuda N for a GPU, and nothing for the CPU", options.scan.device));
+  if (options.cuda >= 0) check_no_cpu_options(options.scan, fmt::format("--cuda {}", options.cuda));
   BenchCase c = case_of(options, "tune");
   if (c.mask == MaskUse::multiply && c.in != DType::f32)
     throw CliError(kExitUnsupported, fmt::format("--mask same with {} elements: tuning knows multiplying masks of f32 only", name(c.in)));
+  const Problem problem = problem_of(c, options.scan.threads);  // refuses what no call may be
+  check_size(c);
+  if (keeps(options)) check_looked_up(c, problem);
   return c;
 }
 
@@ -191,8 +209,6 @@ tuning::Entry entry_of(const tuning::Session& session, const Target& target) {
           session.ratio,    fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)))};
 }
 
-bool keeps(const TuneOptions& options) { return options.save && options.start.empty(); }
-
 // A session from another start says nothing of the planner's choice; one without a gain that ended before anything was judged proves
 // nothing.
 std::string save(const TuneOptions& options, const tuning::Session& session, const Target& target) {
@@ -221,8 +237,6 @@ std::vector<tuning::Stage> dry_stages(const BenchCase& c, const TuneOptions& opt
 }
 
 void tune_scan(const TuneOptions& options) {
-  if (options.scan.device != "cpu")
-    throw CliError(kExitUsage, fmt::format("--device {}: tune says --cuda N for a GPU, and nothing for the CPU", options.scan.device));
   const BenchCase bench_case = tunable_case(options);
   if (options.dry_run) return print(stages_text(dry_stages(bench_case, options)));
   // Before minutes of work:
@@ -244,13 +258,43 @@ void tune_scan(const TuneOptions& options) {
   if (to_file) write_text(options.json, json.dump(2) + "\n", options.force);
 }
 
+void list(const TuneOptions& options) {
+  if (options.json.empty()) return print(list_tuning(tuning_file()));
+  const Json json = tuning_json(tuning_file());
+  if (options.json == "-") return print_json(json);
+  write_text(options.json, json.dump(2) + "\n", options.force);
+}
+
 void tune(const TuneOptions& options) {
-  if (options.list) return print(list_tuning(tuning_file()));
+  if (options.list) return list(options);
   if (!options.export_to.empty()) return export_tuning(tuning_file(), options.export_to, options.force);
   if (!options.import_from.empty()) return print(import_tuning(tuning_file(), options.import_from) + "\n");
   if (!options.merge.empty()) return print(merge_tuning(tuning_file(), options.merge) + "\n");
   if (options.freeze || options.unfreeze) return print(freeze_tuning(tuning_file(), options.freeze) + "\n");
   tune_scan(options);
+}
+
+// Both replace the text by the number in it, or say what is wrong with it: CLI11's own words are of units and factors.
+std::string to_seconds(std::string& text) {
+  static const CLI::AsNumberWithUnit units(std::map<std::string, double>{{"s", 1}, {"min", 60}, {"h", 3600}});
+  constexpr double kMost = 3.6e6;
+  const std::string given = text;
+  try {
+    if (units(text).empty())
+      if (const double seconds = std::stod(text); seconds > 0 && seconds <= kMost) return "";
+  } catch (const std::exception&) {  // no number, no unit of ours, or more than a number holds
+  }
+  return fmt::format("{} is no time that tuning can take: give one above 0 and up to 1000h, such as 20s or 3min", given);
+}
+
+std::string to_bytes(std::string& text) {
+  static const CLI::AsSizeValue units(true);
+  const std::string given = text;
+  try {
+    if (given.find('-') == given.npos && units(text).empty() && std::stoull(text) > 0) return "";
+  } catch (const std::exception&) {
+  }
+  return fmt::format("{} is no amount of memory: give one above 0, such as 4GB or 512MiB", given);
 }
 
 void add_cache_options(CLI::App& command, TuneOptions& options) {
@@ -273,13 +317,13 @@ void add_tune(CLI::App& app, int&) {
   command->add_option("--cuda", options->cuda, "Tune for this CUDA device")->type_name("N")->check(CLI::Range(0, 1023));
   command->add_option("--budget", options->seconds, "Seconds at most (default 60s)")
       ->type_name("TIME")
-      ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"min", 60}, {"h", 3600}}));
+      ->transform(CLI::Validator(to_seconds, "NUMBER [s, min, h]"));
   command->add_option("--evaluations", options->evaluations, "Configurations to try at most (default 1000)")
       ->type_name("N")
       ->check(CLI::Range(1, 1 << 20));
   command->add_option("--memory", options->memory, "Memory to use at most, such as 4GB (default: what is available)")
       ->type_name("SIZE")
-      ->transform(CLI::AsSizeValue(true));
+      ->transform(CLI::Validator(to_bytes, "NUMBER [b, kb(=1000b), kib(=1024b), ...]"));
   command->add_option("--search", options->search, "staged (default), exhaustive or random")
       ->type_name("HOW")
       ->check(CLI::IsMember({"staged", "exhaustive", "random"}));
@@ -303,7 +347,9 @@ void add_tune(CLI::App& app, int&) {
   command->add_flag("--save,!--no-save", options->save, "Keep the result where calls look it up (default)");
   add_cache_options(*command, *options);
   command->add_option("--commit", options->commit, "Commit to name in the JSON")->type_name("HASH");
-  auto* json = command->add_option("--json", options->json, "Write the session as JSON to FILE, or to stdout instead of the text")
+  auto* json = command
+                   ->add_option("--json", options->json,
+                                "Write the session (with --list: what is saved) as JSON to FILE, or to stdout instead of the text")
                    ->type_name("[FILE|-]")
                    ->expected(0, 1);
   command->add_flag("--force", options->force, "Replace a file that exists");

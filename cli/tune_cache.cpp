@@ -13,8 +13,8 @@
 
 #include "cleanup.h"
 #include "commands.h"
-#include "output.h"
 #include "text_file.h"
+#include "text_lines.h"
 #include "tuning/lookup.h"
 
 namespace cumulus::cli {
@@ -38,11 +38,19 @@ class Lock {
   const int file_;
 };
 
+[[noreturn]] void fail_content(const std::string& path, const std::string& why) {
+  throw CliError(kExitUsage, fmt::format("{} is no tuning file of this version and is left as it is: {}", path, why));
+}
+
 tuning::Cache parse_file(const std::string& path) {
+  const std::string text = read_text(path, kMostBytes);
   std::string why;
-  std::optional<tuning::Cache> cache = tuning::parse(read_text(path, kMostBytes), why);
-  if (!cache) throw CliError(kExitUsage, fmt::format("{} is no tuning file of this version and is left as it is: {}", path, why));
-  return *std::move(cache);
+  if (std::optional<tuning::Cache> cache = tuning::parse(text, why)) return *std::move(cache);
+  const Json json = Json::parse(text, nullptr, false);
+  if (json.is_discarded()) fail_content(path, json_problem(why) + ": correct it to JSON");
+  if (!json.is_object())
+    fail_content(path, fmt::format("this is {}, no object: name what `cumulus tune` or its --export wrote", json.type_name()));
+  fail_content(path, json_problem(why));
 }
 
 // A file that is not there is an empty one; a damaged one is an error, for it may be worth more than what would replace it.
@@ -140,6 +148,12 @@ std::string freeze_tuning(const std::string& path, bool frozen) {
     cache.frozen = frozen;
     return fmt::format("{} is {}", path, frozen ? "frozen: it is looked up and no longer changed" : "no longer frozen");
   });
+}
+
+Json tuning_json(const std::string& path) {
+  Json json = {{"file", path}};
+  json.update(Json::parse(tuning::to_text(current(path))));
+  return json;
 }
 
 std::string list_tuning(const std::string& path) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "output.h"
 #include "tuning/cache.h"
 
 namespace cumulus::cli {
@@ -35,5 +36,6 @@ std::string import_tuning(const std::string& path, const std::string& from);    
 std::string merge_tuning(const std::string& path, const std::vector<std::string>& from);  // the later measured one stays
 std::string freeze_tuning(const std::string& path, bool frozen);
 std::string list_tuning(const std::string& path);
+Json tuning_json(const std::string& path);  // the same for programs: the file's name and its text
 
 }  // namespace cumulus::cli

@@ -10,6 +10,11 @@ double floor_seconds(const Plan& plan, const DeviceInfo& device) {
   return static_cast<double>(plan.bytes_required) / static_cast<double>(device.bandwidth);
 }
 
+const char* reason(const Problem& p, const Plan& plan) {
+  // The planner says how the axis lies, which says nothing of one without elements.
+  return p.n == 0 && plan.layout != Layout::none ? "no elements along the axis: only initial values are shown" : plan.reason;
+}
+
 std::string to_json(const Problem& p, const Plan& plan, const DeviceInfo& device) {
   nlohmann::ordered_json json = {{"op", cumulus::name(p.op)},
                                  {"kind", kKindName[static_cast<int>(p.kind)]},
@@ -42,7 +47,7 @@ std::string to_json(const Problem& p, const Plan& plan, const DeviceInfo& device
   json["bytes_required"] = plan.bytes_required;
   json["floor_us"] = 1e6 * floor_seconds(plan, device);
   json["definitions"] = definitions(p, plan);
-  json["reason"] = plan.reason;
+  json["reason"] = reason(p, plan);
   return json.dump();
 }
 

@@ -67,6 +67,33 @@ TEST(Plan, TellsWhatAndWhy) {
   EXPECT_TRUE(plan.contains("reason"));
 }
 
+TEST(Plan, RefusesTheCpusOptionsForAGpu) {
+  for (const char* option : {"--threads=5", "--pin"})
+    EXPECT_TRUE(
+        has(text_of({"plan", "--shape", "64", "--device", "h200", option}, 2), "is an option of the CPU, and --device h200 means a GPU"));
+}
+
+TEST(Plan, SaysThatAnAxisHasNoElements) {
+  const std::string text = text_of({"plan", "--shape", "5x0", "--axis", "1", "--kind", "prefixes", "--device", "h200"});
+  EXPECT_TRUE(has(text, "no elements along the axis")) << text;
+}
+
+TEST(Plan, RefusesCallsThatMoveMoreThan63BitsCount) {
+  for (const std::vector<std::string>& call :
+       std::vector<std::vector<std::string>>{{"--shape", "2^60", "--axis", "0", "--device", "h200"},
+                                             {"--shape", "2^60", "--axis", "0", "--device", "h200", "--json"},
+                                             {"--shape", "2^60", "--axis", "0"},
+                                             {"--shape", "2^59", "--dtype", "f64", "--mask", "bool"},
+                                             {"--shape", "7x144115188075855872", "--axis", "0", "--mask", "same"},
+                                             {"--shape", "2^61"}}) {
+    std::vector<std::string> words = {"plan"};
+    words.insert(words.end(), call.begin(), call.end());
+    EXPECT_TRUE(has(text_of(words, 2), "more bytes than 63 bits count")) << call[1];
+  }
+  EXPECT_EQ(json_of({"plan", "--shape", "2^59", "--json"}).at("bytes_required"), std::int64_t{1} << 62);
+  EXPECT_GT(json_of({"plan", "--shape", "2^59", "--device", "h200", "--json"}).at("floor_us").get<double>(), 0);
+}
+
 TEST(Plan, KnowsMasksStridesAndFiles) {
   const json gpu = json_of({"plan", "--shape", "32768x32768", "--axis", "1", "--device", "4090", "--json"});
   EXPECT_NEAR(gpu.at("floor_us").get<double>(), 8522, 1);

@@ -198,7 +198,7 @@ TEST_F(Tune, ExportImportMergeFreeze) {
 
 TEST_F(Tune, ManyProcessesLoseNothing) {
   std::vector<pid_t> children;
-  for (const char* rows : {"256", "2048"})
+  for (const char* rows : {"2048", "16384"})
     for (const char* op : {"sum", "max", "min"}) {
       const pid_t child = fork();
       if (child == 0) _exit(folder.run(tries(2, {"--op", op}, std::string(rows) + "x64")).code);
@@ -221,6 +221,69 @@ TEST_F(Tune, RefusesWhatItCannotDo) {
   EXPECT_TRUE(has(out({"tune", "--shape", "2^20", "--memory", "1MB"}, 2), "--memory"));
   EXPECT_TRUE(has(out({"tune", "--shape", "2^50"}, 4), "of memory"));
   EXPECT_EQ(folder.run({"tune", "--shape", "8", "--search", "guess"}).code, 2);
+}
+
+TEST_F(Tune, SaysTheRuleOfATimeAndOfASize) {
+  for (const char* budget : {"-1", "0", "0s", "1e400", "1001h", "nan", "inf", "soon", "5days"})
+    EXPECT_TRUE(has(out({"tune", "--shape", "2^20", "--budget", budget, "--dry-run"}, 2),
+                    std::string("--budget: ") + budget + " is no time that tuning can take: give one above 0 and up to 1000h"))
+        << budget;
+  for (const char* memory : {"-4GB", "-4", "0", "99999999999TB", "much"})
+    EXPECT_TRUE(has(out({"tune", "--shape", "2^20", "--memory", memory, "--dry-run"}, 2),
+                    std::string("--memory: ") + memory + " is no amount of memory: give one above 0, such as 4GB"))
+        << memory;
+  for (const char* budget : {"20", "0.5s", "3min", "1000h"})
+    EXPECT_EQ(folder.run({"tune", "--shape", "2^20", "--budget", budget, "--memory", "4GB", "--dry-run"}).code, 0) << budget;
+}
+
+// The rule is that of look-ups: what `plan` says of the same calls.
+TEST_F(Tune, RefusesToSaveWhatNoCallLooksUp) {
+  for (const auto& [shape, small] : {std::pair{"131071", true}, std::pair{"131072", false}}) {
+    const Outcome outcome = folder.run({"tune", "--shape", shape, "--dry-run"});
+    EXPECT_EQ(outcome.code, small ? 2 : 0) << outcome.err;
+    EXPECT_EQ(has(outcome.err, "less than 1 MiB looks nothing up"), small) << outcome.err;
+    EXPECT_EQ(has(out({"plan", "--shape", shape}), "less than 1 MiB are not tuned"), small) << shape;
+  }
+  EXPECT_TRUE(has(out(tries(2, {"--no-save"}, "64x64")), "not saved: --no-save"));
+  EXPECT_TRUE(has(out(tries(2, {"--start", "threads 1"}, "64x64")), "not saved: --start"));
+  EXPECT_TRUE(has(out(tries(2, {"--no-save"}, "0x4"), 2), "--shape 0 x 4: there is nothing to scan"));
+  EXPECT_TRUE(has(out({"tune", "--shape", "2^60"}, 2), "more bytes than 63 bits count"));
+  EXPECT_TRUE(has(out({"tune", "--shape", "2^58"}, 2), "no memory holds it"));
+  EXPECT_TRUE(folder.names().empty());
+}
+
+TEST_F(Tune, RefusesTheCpusOptionsForAGpu) {
+  for (const char* option : {"--threads=2", "--pin"})
+    EXPECT_TRUE(
+        has(out({"tune", "--shape", "2^20", "--cuda", "0", option, "--dry-run"}, 2), "is an option of the CPU, and --cuda 0 means a GPU"));
+}
+
+TEST_F(Tune, SaysWhatIsWrongWithAFileInItsOwnWords) {
+  const std::string rest = " is no tuning file of this version and is left as it is: ";
+  for (const auto& [text, why] :
+       {std::pair{"[{\"case\": \"1d/2^6\"}]", "this is array, no object: name what `cumulus tune` or its --export wrote"},
+        std::pair{"root:x:0:0:", "parse error at line 1, column 1"}, std::pair{"{}", "key 'kind' not found"},
+        std::pair{"{\"kind\": \"tune\"}", "it is no tuning file"},
+        std::pair{"{\"kind\": \"cumulus-tuning\", \"format\": 1, \"frozen\": false}", "key 'entries' not found"}}) {
+    cli_test::write_file(folder / "other.json", text);
+    for (const char* how : {"--import", "--merge"}) {
+      const std::string error = out({"tune", how, "other.json"}, 2);
+      EXPECT_TRUE(has(error, "other.json" + rest + why)) << error;
+      EXPECT_FALSE(has(error, "json.exception")) << error;
+    }
+  }
+}
+
+TEST_F(Tune, ListsAsJson) {
+  EXPECT_EQ(json::parse(out({"tune", "--list", "--json"})).at("entries"), json::array());
+  save_entry({{"staged", 1}});
+  const json list = json::parse(out({"tune", "--list", "--json"}));
+  EXPECT_EQ(list.at("file"), file());
+  EXPECT_EQ(list.at("frozen"), false);
+  EXPECT_EQ(list.at("entries").at(0).at("tuning"), (json{{"staged", 1}}));
+  out({"tune", "--list", "--json", "list.json"});
+  EXPECT_EQ(json::parse(cli_test::read_file(folder / "list.json")), list);
+  EXPECT_TRUE(has(out({"tune", "--list", "--json", "list.json"}, 2), "list.json exists"));
 }
 
 TEST_F(Tune, OneTuningAtATimeOnAGpu) {

@@ -51,4 +51,22 @@ TEST(Report, HasEveryKey) {
   EXPECT_EQ(few.at("side"), 8);
 }
 
+TEST(Report, AnAxisWithoutElementsLiesNowhere) {
+  const std::int64_t shape[] = {5, 0}, out_shape[] = {5, 1};
+  cumulus_scan_args args{};
+  args.struct_size = sizeof args;
+  args.axis = 1;
+  args.kind = CUMULUS_PREFIXES;
+  args.in = {nullptr, shape, nullptr, 2, CUMULUS_DTYPE_f32, CUMULUS_CUDA, 0};
+  args.out = {nullptr, out_shape, nullptr, 2, CUMULUS_DTYPE_f32, CUMULUS_CUDA, 0};
+  Problem problem;
+  canonicalise(args, false, problem);
+  const Plan plan = make_plan(problem, *find_preset("h200"));
+  EXPECT_STREQ(reason(problem, plan), "no elements along the axis: only initial values are shown");
+  EXPECT_STREQ(reason(problem, plan),
+               nlohmann::json::parse(to_json(problem, plan, *find_preset("h200"))).at("reason").get<std::string>().c_str());
+  EXPECT_EQ(report("h200", 0, 5, 1).at("reason"), "no elements: nothing to do");
+  EXPECT_NE(report("h200", 32768, 32768, 0).at("reason").get<std::string>().find("not contiguous"), std::string::npos);
+}
+
 }  // namespace

@@ -62,6 +62,16 @@ class Examples(unittest.TestCase):
                     self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual(languages, {"cpp", "c", "sh"})
 
+    def test_what_is_said_of_the_advice_is_in_it(self):
+        text = (ROOT / "docs" / "advise.md").read_text()
+        told = text.split("The answer has four parts.")[1].split("## What is read")[0]
+        with tempfile.TemporaryDirectory() as folder:
+            answer = run_script(Path(folder), BLOCK.search(text)[2])
+        figures = re.findall(r"\d+\.\d+ (?:ms|GB|%)", told)
+        self.assertGreater(len(figures), 10)
+        for figure in figures:
+            self.assertIn(figure, answer.stdout)
+
     def test_links_lead_to_files(self):
         for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
             for target in LINK.findall(FENCED.sub("", page.read_text())):
