@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <charconv>
 #include <iterator>
-#include <limits>
 #include <map>
 #include <optional>
 #include <string_view>
@@ -260,7 +259,7 @@ Finding compiler_finding(System& system, const OpenedDriver& opened, const std::
                  : "not found: pip install nvidia-cuda-nvrtc, or install the CUDA toolkit, or name the file in CUMULUS_NVRTC") +
                 unneeded};
   }
-  const std::vector<NvrtcFile> usable = usable_nvrtc(found, driver ? opened.driver.version : std::numeric_limits<int>::max());
+  const std::vector<NvrtcFile> usable = usable_nvrtc(found, driver ? opened.driver.version : kAnyDriver);
   std::string passed_over;
   for (const NvrtcFile& file : found)
     if (std::find(usable.begin(), usable.end(), file) == usable.end())

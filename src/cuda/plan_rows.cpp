@@ -131,7 +131,7 @@ TileShape tile_shape(const Problem& p, const DeviceInfo& device, const Plan& pla
   const int usual = element_bytes(p) >= 8 ? 4 : 8;  // warps
   const bool plain = is_plain(p, plan), shifted = plain && !plan.aligned;
   // A tile of a power of two, where it is faster if it is filled: of aligned rows, and of others of some 4096 results.
-  const bool fills = 4 * needed > 3 * power_above(needed) && (plan.aligned || power_above(needed) == 32);
+  const bool fills = needed <= 128 && 4 * needed > 3 * power_above(needed) && (plan.aligned || power_above(needed) == 32);
   if (needed <= std::min(8, most)) return {1, power_above(needed)};  // a warp holds the row
   if (plain && !fills && needed <= (plan.aligned ? 64 : 128)) return held_tile(p, device, plan, needed);
   if (needed <= 64) return {power_above(divide_up(needed, std::min(4, most))), std::min(4, most)};
