@@ -9,6 +9,7 @@
 #include "commands.h"
 #include "cuda/driver.h"
 #include "error.h"
+#include "json_problem.h"
 #include "output.h"
 #include "spec_table.h"
 #include "text_file.h"

@@ -136,7 +136,7 @@ void show(const BenchCase& scan, const Profile& profile, const ProfileOptions& o
 }
 
 void profile(const ProfileOptions& options) {
-  check_device(options.scan.device);
+  check_device(options.scan);
   if (options.to_file()) check_place(options.json, options.force);  // before anything is measured
   const BenchCase scan = case_of(options, "profile");
   if (options.scan.device == "cuda") {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "commands.h"
+#include "json_problem.h"
 #include "text_lines.h"
 
 namespace cumulus::cli {

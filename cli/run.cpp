@@ -141,7 +141,7 @@ void report(const RunOptions& options, const InputArray& in, const Job& job, boo
 }
 
 void run(const RunOptions& options) {
-  check_device(options.scan.device);
+  check_device(options.scan);
   check_names(options);
 
   // Inputs

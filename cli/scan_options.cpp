@@ -163,13 +163,14 @@ DType parse_dtype(const std::string& text) {
   fail_usage(fmt::format("{} is no dtype", text));
 }
 
-void check_device(const std::string& device) {
-  if (device != "cpu" && device != "cuda") fail_usage(fmt::format("--device {}: give cpu or cuda", device));
-}
-
 void check_no_cpu_options(const ScanOptions& options, const std::string& gpu) {
   const char* given = options.threads > 0 ? "--threads" : options.pin ? "--pin" : nullptr;
   if (given) fail_usage(fmt::format("{} is an option of the CPU, and {} means a GPU: leave one of them out", given, gpu));
+}
+
+void check_device(const ScanOptions& options) {
+  if (options.device != "cpu" && options.device != "cuda") fail_usage(fmt::format("--device {}: give cpu or cuda", options.device));
+  if (options.device == "cuda") check_no_cpu_options(options, "--device cuda");
 }
 
 ScanSpec to_spec(const ScanOptions& options, int axis) {

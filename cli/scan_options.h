@@ -42,11 +42,11 @@ int choose_axis(const std::string& text, int rank);
 // Refuses what the core refuses, naming the way out.
 DType choose_dtype(Op op, DType in, const std::string& requested);
 
-// Refuses what is neither cpu nor cuda.
-void check_device(const std::string& device);
-
 // Refuses --threads and --pin, which a GPU would ignore. `gpu`: the option that says so, for the message.
 void check_no_cpu_options(const ScanOptions& options, const std::string& gpu);
+
+// Refuses a device that is neither cpu nor cuda, and options of the CPU with cuda.
+void check_device(const ScanOptions& options);
 
 // A number for R(0), as exactly as the accumulator of `result` holds it.
 Initial parse_initial(const std::string& text, DType result);

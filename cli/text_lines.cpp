@@ -35,11 +35,6 @@ std::string in_quotes(std::string_view text) {
   return result + (text.size() > 60 ? "...'" : "'");
 }
 
-std::string json_problem(std::string_view what) {
-  const std::size_t prefix = what.starts_with("[json.exception.") ? what.find("] ") : what.npos;
-  return std::string((prefix == what.npos ? what : what.substr(prefix + 2)).substr(0, 160));
-}
-
 bool is_identifier_char(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_'; }
 
 }  // namespace cumulus::cli

@@ -61,13 +61,11 @@ struct TuneOptions : CaseOptions {
 
 // ---- What is to be tuned ----
 
-constexpr std::int64_t kLeastBytes = 1 << 20;  // what tuning/lookup.cpp looks up
-
 bool keeps(const TuneOptions& options) { return options.save && options.start.empty(); }
 
 // What is saved must be found: nobody would see that it never is.
 void check_looked_up(const BenchCase& c, const Problem& problem) {
-  if (bytes_required(problem) < kLeastBytes)
+  if (!tuning::is_looked_up(problem))
     throw CliError(kExitUsage, fmt::format("--shape {}: this call moves {}, and one that moves less than 1 MiB looks nothing up: "
                                            "tune a larger shape, or add --no-save to see what there is to gain",
                                            shape_text(c.shape), bytes_text(bytes_required(problem))));

@@ -14,7 +14,6 @@
 #include "cleanup.h"
 #include "commands.h"
 #include "text_file.h"
-#include "text_lines.h"
 #include "tuning/lookup.h"
 
 namespace cumulus::cli {
@@ -47,10 +46,10 @@ tuning::Cache parse_file(const std::string& path) {
   std::string why;
   if (std::optional<tuning::Cache> cache = tuning::parse(text, why)) return *std::move(cache);
   const Json json = Json::parse(text, nullptr, false);
-  if (json.is_discarded()) fail_content(path, json_problem(why) + ": correct it to JSON");
+  if (json.is_discarded()) fail_content(path, why + ": correct it to JSON");
   if (!json.is_object())
     fail_content(path, fmt::format("this is {}, no object: name what `cumulus tune` or its --export wrote", json.type_name()));
-  fail_content(path, json_problem(why));
+  fail_content(path, why);
 }
 
 // A file that is not there is an empty one; a damaged one is an error, for it may be worth more than what would replace it.

@@ -11,6 +11,8 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "json_problem.h"
+
 namespace cumulus::tuning {
 namespace {
 
@@ -175,7 +177,7 @@ std::optional<Cache> parse(const std::string& text, std::string& why) {
     for (const Json& entry : json.at("entries")) cache.entries.push_back(entry_from(entry));
     return cache;
   } catch (const std::exception& error) {
-    why = error.what();
+    why = json_problem(error.what());
     return std::nullopt;
   }
 }

@@ -22,7 +22,7 @@
 namespace cumulus::tuning {
 namespace {
 
-constexpr std::int64_t kLeastBytes = 1 << 20;        // a smaller call would spend its gain on looking
+constexpr std::int64_t kLeastBytes = 1 << 20;
 constexpr std::uintmax_t kMostFileBytes = 16 << 20;  // a longer file is none of ours
 
 std::string environment(const char* name) {
@@ -89,13 +89,14 @@ const Table& cuda_table(int device) {
 // The entry that fits, if what it says can be launched for this very problem.
 Found find_cuda(const Problem& problem, int device, const cuda::DeviceInfo& info) {
   const Table& table = cuda_table(device);
-  if (table.empty() || bytes_required(problem) < kLeastBytes) return {};
+  if (table.empty() || !is_looked_up(problem)) return {};
   const Found found = table.find(call_of(problem));
   if (!found.entry) return {};
   return why_unfit(problem, make_plan(problem, info, cuda_tuning(found.entry->tuning)), info).empty() ? found : Found{};
 }
 
-std::string why_default(const Known& k) {
+std::string why_default(const Known& k, bool small) {
+  if (small) return "calls that move less than 1 MiB are not tuned";
   if (!k.file.note.empty()) return k.file.note;
   if (k.file.path.empty()) return "neither XDG_CONFIG_HOME nor HOME says where a tuning file would be";
   return fmt::format("no entry in {} fits", k.file.path);
@@ -149,14 +150,16 @@ File read_file(const std::string& path) {
   return found;
 }
 
+bool is_looked_up(const Problem& problem) { return bytes_required(problem) >= kLeastBytes; }
+
 Planned planned(const Problem& problem, const cpu::CpuInfo& cpu) {
   Planned result{make_plan(problem, cpu), Source::none, ""};
   const Known& k = known();
-  const bool small = result.plan.bytes_required < kLeastBytes;
+  const bool small = !is_looked_up(problem);
   const Found found = small ? Found{} : k.table.find(call_of(problem, result.plan.shape));
   result.source = found.source;
   if (!found.entry) {
-    result.why = small ? "calls that move less than 1 MiB are not tuned" : why_default(k);
+    result.why = why_default(k, small);
     return result;
   }
   result.plan = make_plan(problem, cpu, cpu_tuning(found.entry->tuning));
@@ -166,7 +169,7 @@ Planned planned(const Problem& problem, const cpu::CpuInfo& cpu) {
 
 Plan plan_to_run(const Problem& problem, const cpu::CpuInfo& cpu) {
   const Plan plan = make_plan(problem, cpu);
-  if (plan.bytes_required < kLeastBytes) return plan;
+  if (!is_looked_up(problem)) return plan;
   const Table& table = known().table;
   if (table.empty()) return plan;
   const Found found = table.find(call_of(problem, plan.shape));
@@ -175,7 +178,7 @@ Plan plan_to_run(const Problem& problem, const cpu::CpuInfo& cpu) {
 
 CudaPlanned planned(const Problem& problem, int device, const cuda::DeviceInfo& info) {
   const Found found = find_cuda(problem, device, info);
-  if (!found.entry) return {make_plan(problem, info), Source::none, why_default(known())};
+  if (!found.entry) return {make_plan(problem, info), Source::none, why_default(known(), !is_looked_up(problem))};
   return {make_plan(problem, info, cuda_tuning(found.entry->tuning)), found.source, why_entry(*found.entry, known())};
 }
 

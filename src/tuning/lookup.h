@@ -36,7 +36,10 @@ struct Planned {
 };
 Planned planned(const Problem& problem, const cpu::CpuInfo& cpu);
 
-// The same for a scan that is about to run: only the plan. Calls that move less than 1 MiB are not looked up.
+// Does a call move enough to be looked up, 1 MiB? A smaller one would spend its gain on looking.
+bool is_looked_up(const Problem& problem);
+
+// The same for a scan that is about to run: only the plan.
 Plan plan_to_run(const Problem& problem, const cpu::CpuInfo& cpu);
 
 // The same for a scan on CUDA device `device`, as `info` describes it.

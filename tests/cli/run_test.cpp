@@ -206,6 +206,8 @@ TEST_F(RunFails, OnAWrongCommandLine) {
       {{"run", "x.npy", "y.npy", "--axis", "1", "--kind", "both"}, 2, "both"},
       {{"run", "x.npy", "y.npy", "--axis", "1", "--dtype", "f33"}, 2, "f33"},
       {{"run", "x.npy", "y.npy", "--axis", "1", "--threads", "-1"}, 2, "--threads"},
+      {{"run", "x.npy", "y.npy", "--axis", "1", "--device", "cuda", "--threads", "2"}, 2, "--threads is an option of the CPU"},
+      {{"run", "x.npy", "y.npy", "--axis", "1", "--device", "cuda", "--pin"}, 2, "--pin is an option of the CPU"},
       {{"run", "x.npy", "y.npy", "--axis", "1", "--initial", "ten"}, 2, "--initial ten"},
       {{"run", "x.npy", "y.npy", "--axis", "1", "--total", "y.npy"}, 2, "two files"},
       {{"run", "x.npy", "y.npy", "--axis", "1", "--in2", "x.npy"}, 2, "recurrence"},

@@ -45,6 +45,7 @@ TEST(TuningCache, NothingDamagedIsUsed) {
     changed.replace(at, from.size(), to);
     EXPECT_EQ(parse(changed, why), std::nullopt) << changed;
     EXPECT_FALSE(why.empty());
+    EXPECT_EQ(why.find("json.exception"), std::string::npos) << "the library's own words are for its users: " << why;
   };
   damaged("cumulus-tuning", "something");
   damaged("\"format\": 1", "\"format\": 2");
@@ -59,6 +60,7 @@ TEST(TuningCache, NothingDamagedIsUsed) {
   for (std::size_t length = 0; length + 2 < text.size(); length += 7) {
     std::string why;
     EXPECT_EQ(parse(text.substr(0, length), why), std::nullopt) << length;
+    EXPECT_EQ(why.find("json.exception"), std::string::npos) << why;
   }
 }
 
