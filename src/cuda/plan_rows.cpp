@@ -70,6 +70,12 @@ int blocks_by_registers(const DeviceInfo& device, int registers, int warps) {
 // Elements that are narrower in memory stay so in registers, and leave room for three blocks of an SM.
 bool is_kept_narrow(const Problem& p, const Plan& plan) { return plan.aligned && bytes(p.in_dtype) * inputs(p.op) < element_bytes(p); }
 
+// What the compiler needs beyond that, in rows that are walked or held, for some architectures.
+int more_registers(const Problem& p, const DeviceInfo& device, const Plan& plan) {
+  if (is_kept_narrow(p, plan)) return !plan.walks || device.capability >= 100 ? 32 : 0;
+  return device.capability < 90 && plan.walks && !plan.aligned && plan.step != 0 && element_bytes(p) == 4 ? 24 : 0;
+}
+
 // What rows have behind whole tiles, if it is a segment at most: the last warp can take it with the last tile. Results of such a tail, at
 // most; 0: none. A segment costs a few registers. The largest tiles have them only where rows are held, and by no more warps than may have
 // all registers each.
@@ -182,7 +188,8 @@ bool plan_short_rows(const Problem& p, const DeviceInfo& device, Plan& plan) {
   plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, divide_up(p.rows * plan.lanes, kShortThreads)));
   // All the warps an SM can hold hide the memory's latency, if 32 registers do.
   const int registers = 16 + 4 * element_bytes(p) + (p.masked() ? 16 : 0) + (plan.total ? 8 : 0) +
-                        (plan.aligned && p.in_dtype == DType::f32 && p.in_dtype == p.out_dtype ? 0 : 8);
+                        (plan.aligned && p.in_dtype == DType::f32 && p.in_dtype == p.out_dtype ? 0 : 8) +
+                        (device.capability >= 100 ? 8 : 0);
   plan.blocks_per_sm = std::clamp(device.registers_per_sm / (registers * kShortThreads), 1, device.warps_per_sm / plan.warps);
   plan.reason = "rows of at most 128 results: several in one warp";
   return true;
@@ -227,8 +234,7 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   plan.levels = levels_for(p.n_out + tile * kSegment);
   plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, p.rows));
   plan.shared = static_cast<std::int32_t>(divide_up(tile * element_bytes(p), 16) * 16 + plan.levels * 6 * wide_bytes(p));
-  const bool narrow = is_kept_narrow(p, plan);
-  const int registers = plan.segments * segment_registers(p, plan.aligned) + working_registers(p, plan) + (narrow && !plan.walks ? 32 : 0);
+  const int registers = plan.segments * segment_registers(p, plan.aligned) + working_registers(p, plan) + more_registers(p, device, plan);
   plan.blocks_per_sm = blocks_by_registers(device, registers, plan.warps);
   plan.scatters = !plan.walks && plan.blocks_per_sm == 1 && drifts(p);
   if (plan.scatters) plan.grid = static_cast<std::uint32_t>(divide_up(plan.grid, kRowParts) * kRowParts);
