@@ -96,7 +96,7 @@ Plan make_plan(const Problem& p, const DeviceInfo& real, const Tuning& tuning) {
   if (layout == Layout::packed_rows && !plan_packed_rows(p, device, tuning, plan)) layout = Layout::short_rows;
   if (layout == Layout::short_rows && !plan_short_rows(p, device, plan)) layout = Layout::rows;
   if (layout == Layout::rows) plan_rows(p, device, tuning, plan);
-  if (layout == Layout::columns) plan_columns(p, plan);
+  if (layout == Layout::columns) plan_columns(p, device, plan);
   plan.threads = static_cast<std::uint32_t>(plan.warps * 32);
   return plan;
 }

@@ -93,15 +93,19 @@ Layout choose_columns(const Problem& p, const DeviceInfo& device, const Plan& pl
   return p.rows < strip * device.sms && p.n >= 16 * kSegment ? Layout::split_columns : Layout::column_ring;
 }
 
-void plan_columns(const Problem& p, Plan& plan) {
+void plan_columns(const Problem& p, const DeviceInfo& device, Plan& plan) {
   plan.layout = Layout::columns;
   plan.step = 0;
   plan.aligned = false;
-  plan.warps = kColumnThreads / 32;
   plan.levels = levels_for(p.n_out + 4);
+  // Of long columns of wide elements, the carry of fewer threads fits: 960 bytes each of complex128's recurrence from 2^32 elements on.
+  const std::int64_t carry = plan.levels * 6 * wide_bytes(p);
+  int threads = kColumnThreads;
+  while (threads > 32 && carry * threads > device.shared_per_block) threads /= 2;
+  plan.warps = threads / 32;
   const std::int64_t columns = plan.lane_dim >= 0 ? p.dim[plan.lane_dim].size : 1;
-  plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, p.rows / columns * divide_up(columns, kColumnThreads)));
-  plan.shared = static_cast<std::int32_t>(plan.levels * 6 * wide_bytes(p) * kColumnThreads);
+  plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, p.rows / columns * divide_up(columns, threads)));
+  plan.shared = static_cast<std::int32_t>(carry * threads);
   plan.blocks_per_sm = 1;
   plan.reason =
       plan.lane_dim >= 0 ? "the axis is not contiguous: threads lie along another dimension and walk the axis" : "one thread walks a row";

@@ -46,7 +46,7 @@ bool plan_spread_rows(const Problem& p, const DeviceInfo& device, const Tuning& 
 
 Layout choose_columns(const Problem& p, const DeviceInfo& device, const Plan& plan);
 
-void plan_columns(const Problem& p, Plan& plan);
+void plan_columns(const Problem& p, const DeviceInfo& device, Plan& plan);
 bool plan_column_ring(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan);
 bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan);
 

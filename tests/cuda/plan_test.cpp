@@ -291,6 +291,54 @@ TEST(CudaPlan, StripsOfColumnsAreSharedWhereTheyWouldLeaveBlocksIdle) {
   EXPECT_LE(wide.warps, 32);
 }
 
+// An op of elements and results of one dtype, inputs that lie as each other.
+Problem problem_of(Op op, DType dtype, Sizes shape, int axis) {
+  Problem p = problem(std::move(shape), axis, dtype);
+  p.op = op, p.kernel = cumulus::kernel_accumulator(op, dtype);
+  p.axis.in2 = p.axis.in;
+  for (int i = 0; i < p.dims; ++i) p.dim[i].in2 = p.dim[i].in;
+  return p;
+}
+
+// Every preset, and slices of them that have few multiprocessors.
+std::vector<DeviceInfo> large_and_small_devices() {
+  std::vector<DeviceInfo> all;
+  for (const auto& preset : cumulus::cuda::presets()) all.push_back(preset.device);
+  for (const char* key : {"a100", "h200", "4090"})
+    for (int sms : {6, 14, 16, 30, 60}) {
+      all.push_back(*find_preset(key));
+      all.back().sms = sms, all.back().name += ", " + std::to_string(sms) + " of its multiprocessors";
+    }
+  return all;
+}
+
+// What sequences of any length leave in shared memory: five levels above the chunk for 2^32 elements.
+TEST(CudaPlan, CarriesOfLongSequencesFitEveryDevice) {
+  int columns = 0;
+  for (const DeviceInfo& device : large_and_small_devices())
+    for (const Supported& s : supported())
+      for (std::int64_t n : {std::int64_t{1} << 20, std::int64_t{1} << 32, std::int64_t{1} << 36})
+        for (const Sizes& shape : {Sizes{n}, Sizes{n, 3}, Sizes{n, 67}, Sizes{n, 256}})
+          for (int layout = 0; layout <= static_cast<int>(cumulus::cuda::kLastLayout); ++layout) {
+            if (s.in != s.out) continue;
+            Tuning tuning;
+            tuning.layout = layout;
+            const Plan plan = make_plan(problem_of(s.op, s.in, shape, 0), device, tuning);
+            EXPECT_LE(plan.shared, device.shared_per_block)
+                << device.name << ", " << cumulus::name(s.op) << " " << cumulus::name(s.in) << ", " << n << ", " << name(plan.layout);
+            EXPECT_GE(plan.warps, 1);
+            columns += plan.layout == Layout::columns;
+          }
+  EXPECT_GT(columns, 0);
+  const Problem widest = problem_of(Op::recurrence, DType::c128, {std::int64_t{1} << 32, 67}, 0);
+  Tuning walked;
+  walked.layout = static_cast<int>(Layout::columns);
+  EXPECT_EQ(make_plan(widest, h200(), walked).warps, 4);
+  const Plan fewer = make_plan(widest, rtx4090(), walked);
+  EXPECT_EQ(fewer.warps, 2) << "of 64 threads 60 KiB fit";
+  EXPECT_EQ(fewer.grid, 2u) << "67 columns";
+}
+
 TEST(CudaPlan, WhatIsWalkedIsABalancedSubtree) {
   Tuning three;
   three.warps = 3, three.segments = 32;
