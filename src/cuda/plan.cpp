@@ -150,6 +150,7 @@ std::vector<std::string> definitions(const Problem& p, const Plan& plan) {
         define("STARTERS", plan.starters);
         define("NARROW", plan.narrow);
         define("SIDE", plan.side);
+        define("PANEL", plan.panel);
       } else {
         define("CHUNKS", plan.chunks);
         define("TEAM", plan.team);

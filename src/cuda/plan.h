@@ -39,6 +39,7 @@ struct Tuning {
   int columns = 0;                              // column_ring: of a thread
   int blocks = 0;                               // split_rows: blocks in the grid; one is enough
   int reducers = 0, storers = 0, scanners = 0;  // split_rows, split_columns: by role; of strips that are shared, blocks that scan
+  int panel = 0;                                // split_columns: of strips that are shared, those whose tiles are taken together
   int team = 0;                                 // split_rows: warps that share a tile
   int copies = 0;                               // columns through a ring: of Copies, where the device has them and the problem allows them
 
@@ -60,6 +61,7 @@ struct Plan {
   int warps, segments;              // rows, spread_rows; packed_rows: segments are quads of a thread
   int chunks, slots, flight;        // split_rows: chunks of a tile, tiles in the ring, loads in flight
   int reducers, storers, scanners;  // split_rows, split_columns: warps or teams by role; strips: blocks that scan, 0 if not shared
+  int panel;                        // split_columns: strips whose tiles of a chunk are taken together; 1 if they are not shared
   int columns;                      // column_ring: of a thread
   int team;                         // split_rows: warps of each storer, and of a reducer of one-chunk tiles
   int loaders, starters;            // split_columns: warps that fill slots; that wait for R at tiles' ends

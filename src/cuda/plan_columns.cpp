@@ -8,6 +8,7 @@ namespace {
 constexpr int kColumnThreads = 128;                // of `columns`
 constexpr int kColumnWarps = 4, kColumnRows = 16;  // of `column_ring`: that walk; of a slot
 constexpr int kColumnTeam = 4;                     // warps of a reducer or storer (kernels/column_roles.cuh)
+constexpr int kMostPanel = 8;                      // strips that are shared, whose tiles are taken together
 constexpr int kNarrow = 32;                        // lanes of a warp: of so few columns, several segments lie side by side in them
 
 // Do pieces of rows (along the lanes) begin and end where vectors of so many bytes do?
@@ -82,6 +83,18 @@ void plan_strips(const Problem& p, const Tuning& tuning, std::int64_t strips, st
     plan.scanners = 0, plan.starters = 1;
     plan.grid = static_cast<std::uint32_t>(std::min(blocks, strips));
   }
+}
+
+// Strips that are shared, and whose tiles of one chunk blocks take together. A tile in a ring waits for R, and so for the last tile of its
+// chunk: of those that all blocks can hold, in slots and in storers' registers, a panel's chunk is two thirds at most. And all its groups
+// of 32 columns must find a warp that scans. `blocks`: of a large problem, so that a small one, which is all held, needs no kernel of its
+// own.
+int panel_of(const Problem& p, const Tuning& tuning, std::int64_t blocks, const Plan& plan) {
+  if (plan.scanners == 0) return 1;
+  const bool holds = inputs(p.op) == 1 && plan.columns * element_bytes(p) <= 8;  // ColumnRoles::kHolds
+  const std::int64_t held = (blocks - plan.scanners) * (plan.slots + (holds ? plan.storers : 0)),
+                     wanted = tuning.panel > 0 ? tuning.panel : std::min<std::int64_t>(held * 2 / (3 * kChunk / kSegment), kMostPanel);
+  return static_cast<int>(std::clamp<std::int64_t>(wanted, 1, std::max(plan.warps * plan.scanners / plan.columns, 1)));
 }
 
 }  // namespace
@@ -190,8 +203,9 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.storers = std::min(tuning.storers > 0 ? tuning.storers : narrow || element > 8 ? 1 : 2, at_most);
   while (plan.storers > 1 && 5 + kColumnTeam * (plan.reducers + plan.storers) > kMostWarps) --plan.storers;
   plan.starters = widest > 8 || (!narrow && plan.storers != 2) ? 1 : std::min(2, at_most);
-  const std::int64_t tiles = divide_up(p.n_out, plan.side * kSegment) * strips, chunks = p.n / kChunk;
-  plan.grid = static_cast<std::uint32_t>(std::min<std::int64_t>(tuning.blocks > 0 ? tuning.blocks : device.sms, tiles));
+  const std::int64_t tiles = divide_up(p.n_out, plan.side * kSegment) * strips, chunks = p.n / kChunk,
+                     blocks = tuning.blocks > 0 ? tuning.blocks : device.sms;
+  plan.grid = static_cast<std::uint32_t>(std::min(blocks, tiles));
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
   // In the first block each group of 32 lanes of a strip has a warp for its chunks, and one for its nodes of level 3.
   if (narrow) plan.scanners = std::max(tuning.scanners > 0 ? tuning.scanners : widest > 8 ? 2 : 6 - plan.loaders, 2 * plan.columns);
@@ -199,6 +213,7 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.step = 0, plan.aligned = false;
   plan.warps = plan.loaders + kColumnTeam * (plan.reducers + plan.storers) + plan.starters + (narrow ? plan.scanners : 0);
   if (!narrow && plan.scanners > 0) plan.warps = std::max(plan.warps, element > 8 ? 12 : 15);  // all of a block scan
+  plan.panel = narrow ? 1 : panel_of(p, tuning, blocks, plan);
   plan.blocks_per_sm = 1;
   // Totals and what is found from them, of every node 32 lanes for each of its steps: of segments, and of chunks where they are handed on
   // as well.

@@ -41,7 +41,9 @@ std::string to_json(const Problem& p, const Plan& plan, const DeviceInfo& device
   if (columns || rows) json["reducers"] = plan.reducers, json["storers"] = plan.storers, json["scanners"] = plan.scanners;
   if (rows) json["chunks"] = plan.chunks, json["team"] = plan.team;
   if (ring || columns) json["columns"] = plan.columns;
-  if (columns) json["loaders"] = plan.loaders, json["starters"] = plan.starters, json["narrow"] = plan.narrow, json["side"] = plan.side;
+  if (columns)
+    json["loaders"] = plan.loaders, json["starters"] = plan.starters, json["narrow"] = plan.narrow, json["side"] = plan.side,
+    json["panel"] = plan.panel;
   json["workspace_bytes"] = 8 * plan.workspace_words;
   json["bytes_moved"] = plan.bytes_moved;
   json["bytes_required"] = plan.bytes_required;

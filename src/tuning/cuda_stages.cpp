@@ -25,7 +25,7 @@ constexpr Field kFields[] = {
     {"segments", &cuda::Tuning::segments},     {"chunks", &cuda::Tuning::chunks},   {"slots", &cuda::Tuning::slots},
     {"flight", &cuda::Tuning::flight},         {"columns", &cuda::Tuning::columns}, {"blocks", &cuda::Tuning::blocks},
     {"reducers", &cuda::Tuning::reducers},     {"storers", &cuda::Tuning::storers}, {"scanners", &cuda::Tuning::scanners},
-    {"copies", &cuda::Tuning::copies},         {"team", &cuda::Tuning::team}};
+    {"copies", &cuda::Tuning::copies},         {"team", &cuda::Tuning::team},       {"panel", &cuda::Tuning::panel}};
 
 Parameter values(const char* name, std::int64_t own, std::vector<std::int64_t> all) {
   all.push_back(own);

@@ -50,7 +50,7 @@ std::vector<int> key_of(const Problem& p, const cuda::Plan& plan) {
       break;
     case Layout::split_columns:
       key.insert(key.end(), {plan.columns, plan.narrow, plan.side, plan.slots, plan.flight, plan.loaders, plan.reducers, plan.starters,
-                             plan.storers, plan.scanners, copies});
+                             plan.storers, plan.scanners, plan.panel, copies});
       break;
     case Layout::split_rows:
       key.insert(key.end(), {plan.chunks, plan.slots, plan.flight, plan.reducers, plan.storers, plan.team, plan.scanners, copies});
@@ -131,9 +131,9 @@ std::vector<Tuning> tunings(Layout layout) {
   if (layout == Layout::split_columns) {
     Tuning bulk = t, async = t;
     bulk.columns = 1, bulk.slots = 4, bulk.flight = 2, bulk.reducers = 1, bulk.storers = 2;
-    bulk.scanners = 3, bulk.copies = static_cast<int>(cuda::Copies::bulk);
+    bulk.scanners = 3, bulk.panel = 8, bulk.copies = static_cast<int>(cuda::Copies::bulk);
     async.capability = 80, async.columns = 2, async.slots = 3, async.flight = 1, async.reducers = 2, async.storers = 1;
-    async.scanners = 4;
+    async.scanners = 4, async.panel = 2;
     // Where columns are more than a few, scanners are blocks, of which one or two are compiled; with two blocks in all, strips are shared
     // only if there is one.
     Tuning shared = bulk, pairs = async, own = bulk, own_pairs = async;

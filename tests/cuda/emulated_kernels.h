@@ -78,32 +78,32 @@ void add_layouts(const std::vector<int>& types) {
         put(Layout::column_ring, {walked, 5, 3, 2, 4},
             [](const HostArgs& a, const TensorMap* map) { ColumnRingKernel<S, walked, 4, 3, 2, 3, kMaxDims, true>::run(a, map); });
       }
-      // columns, narrow, side, slots, flight, loaders, reducers, starters, storers, scanners, copies
+      // columns, narrow, side, slots, flight, loaders, reducers, starters, storers, scanners, panel, copies
       constexpr bool large = sizeof(typename S::Element) > 8;
       constexpr int starters = large || S::In::kBytes > 8 ? 1 : 2, loaders = large ? 1 : 2, warps = large ? 14 : 15;
-      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 1, 2},
-          [](const HostArgs& a) { ColumnStripsKernel<S, 1, false, 4, 2, 1, 1, starters, 2, 1, warps, 2, kMaxDims>::run(a); });
-      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, 1, 2, 0, 2},
-          [](const HostArgs& a) { ColumnStripsKernel<S, 1, false, 4, 2, 1, 1, 1, 2, 0, 14, 2, kMaxDims>::run(a); });
+      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 1, 8, 2},
+          [](const HostArgs& a) { ColumnStripsKernel<S, 1, false, 4, 2, 1, 1, starters, 2, 1, 8, warps, 2, kMaxDims>::run(a); });
+      put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, 1, 2, 0, 1, 2},
+          [](const HostArgs& a) { ColumnStripsKernel<S, 1, false, 4, 2, 1, 1, 1, 2, 0, 1, 14, 2, kMaxDims>::run(a); });
       if constexpr (S::kMask == kNoMask && !S::kTwoInputs) {
-        put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 1, 3}, [](const HostArgs& a, const TensorMap* map) {
-          ColumnStripsKernel<S, 1, false, 4, 2, 1, 1, starters, 2, 1, warps, 3, kMaxDims>::run(a, map);
+        put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 1, 8, 3}, [](const HostArgs& a, const TensorMap* map) {
+          ColumnStripsKernel<S, 1, false, 4, 2, 1, 1, starters, 2, 1, 8, warps, 3, kMaxDims>::run(a, map);
         });
-        put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 1, 4}, [](const HostArgs& a, const TensorMap* map) {
-          ColumnStripsKernel<S, 1, true, 4, 2, 1, 1, starters, 2, 1, warps, 3, kMaxDims>::run(a, map);
+        put(Layout::split_columns, {1, 0, 1, 4, 2, 1, 1, starters, 2, 1, 8, 4}, [](const HostArgs& a, const TensorMap* map) {
+          ColumnStripsKernel<S, 1, true, 4, 2, 1, 1, starters, 2, 1, 8, warps, 3, kMaxDims>::run(a, map);
         });
       }
       if constexpr (columns >= 2) {
-        put(Layout::split_columns, {2, 0, 1, 3, 1, 2, 2, 1, 1, 2, 1},
-            [](const HostArgs& a) { ColumnStripsKernel<S, 2, false, 3, 1, 2, 2, 1, 1, 2, 15, 1, kMaxDims>::run(a); });
-        put(Layout::split_columns, {2, 0, 1, 3, 1, 2, 2, 1, 1, 0, 1},
-            [](const HostArgs& a) { ColumnStripsKernel<S, 2, false, 3, 1, 2, 2, 1, 1, 0, 15, 1, kMaxDims>::run(a); });
+        put(Layout::split_columns, {2, 0, 1, 3, 1, 2, 2, 1, 1, 2, 2, 1},
+            [](const HostArgs& a) { ColumnStripsKernel<S, 2, false, 3, 1, 2, 2, 1, 1, 2, 2, 15, 1, kMaxDims>::run(a); });
+        put(Layout::split_columns, {2, 0, 1, 3, 1, 2, 2, 1, 1, 0, 1, 1},
+            [](const HostArgs& a) { ColumnStripsKernel<S, 2, false, 3, 1, 2, 2, 1, 1, 0, 1, 15, 1, kMaxDims>::run(a); });
       }
-      put(Layout::split_columns, {1, 3, 8, 4, 2, loaders, 1, starters, 2, 3, 2},
+      put(Layout::split_columns, {1, 3, 8, 4, 2, loaders, 1, starters, 2, 3, 1, 2},
           [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 3, 8>, 4, 2, loaders, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
-      put(Layout::split_columns, {1, 20, 1, 4, 2, loaders, 1, starters, 2, 3, 2},
+      put(Layout::split_columns, {1, 20, 1, 4, 2, loaders, 1, starters, 2, 3, 1, 2},
           [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 20, 1>, 4, 2, loaders, 1, starters, 2, 3, 2, kMaxDims>::run(a); });
-      put(Layout::split_columns, {1, 12, 2, 3, 1, loaders, 2, starters, 1, 4, 1},
+      put(Layout::split_columns, {1, 12, 2, 3, 1, loaders, 2, starters, 1, 4, 1, 1},
           [](const HostArgs& a) { SplitColumnsKernel<S, NarrowTile<S, 12, 2>, 3, 1, loaders, 2, starters, 1, 4, 1, kMaxDims>::run(a); });
     }
   }

@@ -312,6 +312,56 @@ std::vector<DeviceInfo> large_and_small_devices() {
   return all;
 }
 
+// Tiles that fill all rings wait for the last one of their chunk: those of a panel's chunk must find room.
+TEST(CudaPlan, APanelsChunkFitsWhatBlocksHold) {
+  int shared = 0, narrower = 0;
+  for (const DeviceInfo& device : large_and_small_devices())
+    for (const Supported& s : supported())
+      for (std::int64_t columns : {64, 256, 1024, 2048}) {
+        if (s.in != s.out) continue;
+        const Plan plan = make_plan(problem_of(s.op, s.in, {1 << 20, columns}, 0), device);
+        if (plan.layout != Layout::split_columns) continue;
+        SCOPED_TRACE(device.name + ", " + cumulus::name(s.op) + " " + cumulus::name(s.in) + ", " + std::to_string(columns) + " columns");
+        if (plan.scanners == 0) {
+          EXPECT_EQ(plan.panel, 1);
+          continue;
+        }
+        const bool holds = inputs(s.op) == 1 && plan.columns * bytes(cumulus::kernel_accumulator(s.op, s.out)) <= 8;
+        const int held = (static_cast<int>(plan.grid) - plan.scanners) * (plan.slots + (holds ? plan.storers : 0));
+        EXPECT_LE(plan.panel, 8);
+        EXPECT_TRUE(plan.panel == 1 || 3 * 32 * plan.panel <= 2 * held) << plan.panel << " strips, " << held << " tiles";
+        EXPECT_LE(plan.panel * plan.columns, plan.warps * plan.scanners) << "groups that no warp scans";
+        if (held >= 384) {
+          EXPECT_EQ(plan.panel, 8) << "room for eight strips' chunk";
+        }
+        ++shared, narrower += plan.panel < 8;
+      }
+  EXPECT_GT(narrower, 0);
+  EXPECT_GT(shared, narrower);
+}
+
+TEST(CudaPlan, APanelIsEightStripsWhereBlocksHoldThem) {
+  const auto panel = [](Op op, DType dtype, const DeviceInfo& device) {
+    return make_plan(problem_of(op, dtype, {1 << 20, 1024}, 0), device).panel;
+  };
+  for (const Supported& s : supported()) {
+    if (s.in != s.out) continue;
+    const bool largest = s.op == Op::recurrence && s.in == DType::c128;
+    EXPECT_EQ(panel(s.op, s.in, h200()), largest ? 2 : 8) << cumulus::name(s.op) << " " << cumulus::name(s.in);
+  }
+  EXPECT_LT(panel(Op::sum, DType::f32, *find_preset("l4")), 8);
+  const Problem p = problem({1 << 20, 1024}, 0);
+  Tuning tuning;
+  tuning.panel = 3;
+  const Plan three = make_plan(p, h200(), tuning);
+  EXPECT_EQ(three.panel, 3);
+  EXPECT_EQ(std::ranges::count(cumulus::cuda::definitions(p, three), "-DCUMULUS_PANEL=3"), 1);
+  tuning.panel = 1000;
+  EXPECT_EQ(make_plan(p, h200(), tuning).panel, 30) << "groups that no warp scans";
+  EXPECT_EQ(make_plan(problem({1 << 11, 192}, 0), *find_preset("l4")).panel, make_plan(p, *find_preset("l4")).panel)
+      << "a small problem would need a kernel of its own";
+}
+
 // What sequences of any length leave in shared memory: five levels above the chunk for 2^32 elements.
 TEST(CudaPlan, CarriesOfLongSequencesFitEveryDevice) {
   int columns = 0;

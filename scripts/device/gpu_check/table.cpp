@@ -416,7 +416,7 @@ std::string describe(const cuda::Plan& p) {
   };
   add("segments", p.segments), add("chunks", p.chunks), add("slots", p.slots), add("flight", p.flight), add("columns", p.columns);
   add("reducers", p.reducers), add("storers", p.storers), add("scanners", p.scanners);
-  add("team", p.team), add("loaders", p.loaders);
+  add("team", p.team), add("loaders", p.loaders), add("panel", p.panel);
   if (p.copies != cuda::Copies::plain) text += std::string(", ") + name(p.copies);
   return text;
 }

@@ -11,9 +11,11 @@
 
 namespace cumulus::cuda {
 
-// kScanning: blocks that only scan; 0: strips are never shared. kWarps: of a block.
+// kScanning: blocks that only scan; 0: strips are never shared. kWarps: of a block. kPanel_: strips whose tiles of one chunk are taken
+// together, so that pieces of a row of memory are read at about the same time; of more, a chunk's totals are complete too late. The plan
+// sees to it that blocks hold more tiles than a panel's chunk has, for tiles that fill all rings wait for R, and so for the last of them.
 template <class S, int kColumns_, bool kBackward, int kSlots, int kFlight, int kLoaders, int kReducers, int kStarters, int kStorers,
-          int kScanning, int kWarps, int kCopies, int kDims>
+          int kScanning, int kPanel_, int kWarps, int kCopies, int kDims>
 struct ColumnStripsKernel
     : ColumnRoles<S, WideTile<S, kColumns_, kBackward>, kSlots, kFlight, kLoaders, kReducers, kStarters, kStorers, kCopies, kDims> {
   using Roles =
@@ -29,6 +31,9 @@ struct ColumnStripsKernel
   using typename Roles::Place;
   using typename Roles::Tile;
   static_assert(kWarps >= Roles::kFirstOther);
+  // A panel's groups must be scanned together, for tiles that fill the ring may wait for any.
+  static constexpr u32 kPanel = kPanel_;
+  static_assert(kPanel == 1 || (kPanel > 1 && kPanel * kGroups <= kWarps * kScanning));
 
   u64 *totals, *starts;  // words: of whole segments; R at segments' starts
   Nodes nodes = {};
@@ -54,9 +59,6 @@ struct ColumnStripsKernel
         });
   }
 
-  // Strips whose tiles of one chunk are taken together, so that pieces of a row of memory are read at about the same time. Of more, a
-  // chunk's totals are complete too late. Their groups must be under way together, for tiles that fill the ring may wait for any.
-  static constexpr u32 kUnderWay = kWarps * kScanning / kGroups, kPanel = kUnderWay > 8 ? 8 : kUnderWay > 1 ? kUnderWay : 1;
   CUMULUS_DEVICE void load_shared_strips(int loader) {
     const u32 tiles = static_cast<u32>(length), jobs = static_cast<u32>(strips.jobs);
     const u32 of_chunk = 32 * jobs, whole = tiles / 32 * of_chunk;  // tickets
