@@ -49,13 +49,15 @@ struct Kernel {
   Shape shape;
   bool odd;  // not contiguous
   bool reverse = false;
+  Kind kind = Kind::inclusive;  // of columns any, of rows one without a result more
 
   Problem problem() const {
     Problem p{};
-    p.op = op, p.kind = Kind::inclusive;
+    p.op = op, p.kind = kind;
     p.in_dtype = in, p.out_dtype = out, p.mask_dtype = mask, p.initial_dtype = p.total_dtype = DType::none;
     p.acc = cumulus::accumulator(out), p.kernel = cumulus::kernel_accumulator(op, out);
     p.n = p.n_out = shape.n, p.rows = shape.rows;
+    if (kind == Kind::prefixes) ++p.n_out;
     const std::int64_t along = shape.columns ? shape.rows : odd ? 2 : 1, across = shape.columns ? 1 : along * shape.n;
     const std::int64_t step = reverse ? -along : along;
     p.axis = {shape.n, step, step, step, step, 0, 0};
@@ -65,7 +67,7 @@ struct Kernel {
   std::string text() const {
     return std::string(cumulus::name(op)) + " " + cumulus::name(in) + " to " + cumulus::name(out) +
            (mask == DType::none ? "" : std::string(", mask ") + cumulus::name(mask)) + ", " + shape.name + (odd ? " strided" : "") +
-           (reverse ? " in reverse" : "");
+           (reverse ? " in reverse" : "") + (kind == Kind::prefixes ? ", prefixes" : "");
   }
 };
 
@@ -102,7 +104,8 @@ class Compiler {
   cumulus::cuda::Nvrtc nvrtc_;
 };
 
-void check(const Kernel& kernel, const DeviceInfo& device) {
+// `spilled`: bytes of a thread at most.
+void check(const Kernel& kernel, const DeviceInfo& device, int spilled = 0) {
   const Problem p = kernel.problem();
   const Plan plan = make_plan(p, device);
   SCOPED_TRACE(kernel.text() + " for " + std::to_string(device.capability) + ", " + name(plan.layout) + ", " + std::to_string(plan.warps) +
@@ -119,8 +122,8 @@ void check(const Kernel& kernel, const DeviceInfo& device) {
     std::printf("%d %-10s %s: %d registers, %d shared, %d blocks, stack %d, spilled %d\n", device.capability, name(plan.layout),
                 kernel.text().c_str(), use.registers, plan.shared, plan.blocks_per_sm, use.stack, use.spilled);
   EXPECT_GT(use.registers, 0) << "the compiler says nothing of registers";
-  EXPECT_EQ(use.stack, 0) << "local memory";
-  EXPECT_EQ(use.spilled, 0) << "bytes are spilled";
+  EXPECT_LE(use.stack, (spilled + 7) / 8 * 8) << "local memory";
+  EXPECT_LE(use.spilled, spilled) << "bytes are spilled";
   EXPECT_LE(each * static_cast<int>(plan.threads) * plan.blocks_per_sm, device.registers_per_sm);
   EXPECT_LE(plan.shared, device.shared_per_block);
   EXPECT_LE((plan.shared + device.shared_reserved) * plan.blocks_per_sm, device.shared_per_sm);
@@ -217,6 +220,41 @@ TEST(Compile, F32SumsInReverseFit) {
   for (const Shape& shape : kShapes)
     for (const DeviceInfo& device : devices())
       if (device.capability == 90 && shape.n != 1000) check({Op::sum, DType::f32, DType::f32, DType::none, shape, false, true}, device);
+}
+
+// Long columns that are known to spill, no more than docs/cuda-kernels.md says.
+TEST(Compile, LongColumnsSpillNoMoreThanIsKnown) {
+  if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";
+  constexpr Shape kFew{"4 long columns", 4, 1 << 28, true}, kSome{"20 long columns", 20, 1 << 24, true},
+      kShared{"1024 columns", 1024, 1 << 20, true}, kOwn{"8192 columns", 8192, 1 << 17, true};
+  const auto kernel = [](Op op, DType t, const Shape& shape, Kind kind = Kind::inclusive) {
+    return Kernel{op, t, t, DType::none, shape, false, false, kind};
+  };
+  struct Known {
+    Kernel kernel;
+    const char* device;
+    int bytes;
+    bool usual;  // in every run
+  };
+  const Known all[] = {
+      {kernel(Op::sum, DType::c128, kFew), "h200", 8, true},
+      {kernel(Op::min, DType::f64, kOwn), "h200", 4, false},
+      {kernel(Op::min, DType::f64, kOwn, Kind::prefixes), "h200", 12, true},
+      {kernel(Op::recurrence, DType::u8, kFew), "a100", 8, true},
+      {kernel(Op::recurrence, DType::u8, kFew), "4090", 12, true},
+      {kernel(Op::recurrence, DType::u8, kSome), "a100", 16, false},
+      {kernel(Op::recurrence, DType::f32, kFew), "a100", 8, false},
+      {kernel(Op::recurrence, DType::f32, kSome), "a100", 16, false},
+      {kernel(Op::sum, DType::c64, kShared), "h200", 20, false},
+      {kernel(Op::sum, DType::c64, kShared), "a100", 16, false},
+      {kernel(Op::prod, DType::i64, kShared), "h200", 32, false},
+      {kernel(Op::prod, DType::i64, kOwn), "h200", 48, false},
+      {kernel(Op::min, DType::f32, kShared), "h200", 4, false},
+      {kernel(Op::min, DType::f64, kShared), "h200", 140, true},
+      {kernel(Op::min, DType::f64, kShared), "a100", 160, false},
+  };
+  for (const Known& known : all)
+    if (known.usual || full()) check(known.kernel, *cumulus::cuda::find_preset(known.device), known.bytes);
 }
 
 }  // namespace
