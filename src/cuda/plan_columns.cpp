@@ -175,6 +175,8 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.narrow = narrow ? static_cast<int>(columns) : 0;
   plan.side = narrow ? static_cast<int>(std::bit_floor(static_cast<unsigned>(kNarrow / columns))) : 1;
   const std::int64_t width = narrow ? columns : plan.columns * 32, strips = p.rows / columns * divide_up(columns, width);
+  const std::int64_t tiles = divide_up(p.n_out, plan.side * kSegment) * strips;
+  if (!narrow && tiles > kMostTickets / plan.columns) return false;
   plan.levels = levels_for(p.n_out + kSegment);
   const auto piece = [&] {  // of a narrow tile: NarrowTile::kPieceBytes
     const std::int64_t areas = (kSegment * columns * in + 16) * inputs(p.op) + (mask > 0 ? kSegment * columns * mask + 16 : 0);
@@ -203,8 +205,7 @@ bool plan_split_columns(const Problem& p, const DeviceInfo& device, const Tuning
   plan.storers = std::min(tuning.storers > 0 ? tuning.storers : narrow || element > 8 ? 1 : 2, at_most);
   while (plan.storers > 1 && 5 + kColumnTeam * (plan.reducers + plan.storers) > kMostWarps) --plan.storers;
   plan.starters = widest > 8 || (!narrow && plan.storers != 2) ? 1 : std::min(2, at_most);
-  const std::int64_t tiles = divide_up(p.n_out, plan.side * kSegment) * strips, chunks = p.n / kChunk,
-                     blocks = tuning.blocks > 0 ? tuning.blocks : device.sms;
+  const std::int64_t chunks = p.n / kChunk, blocks = tuning.blocks > 0 ? tuning.blocks : device.sms;
   plan.grid = static_cast<std::uint32_t>(std::min(blocks, tiles));
   plan.shared = static_cast<std::int32_t>(control(plan.slots) + carry + plan.slots * slot);
   // In the first block each group of 32 lanes of a strip has a warp for its chunks, and one for its nodes of level 3.

@@ -13,7 +13,8 @@ namespace cumulus::cuda::planning {
 inline constexpr std::int64_t kSegment = 128, kChunk = 4096;
 inline constexpr int kTailQuad = 4;  // results of a tail that the kernel of rows takes in registers of one quad
 inline constexpr std::int64_t kMostBlocks = 0x7fffffff;
-inline constexpr int kMostWarps = 32;  // of a block
+inline constexpr std::int64_t kMostTickets = 0x7fffffff;  // where kernels count tiles, or what scanners take, in 32 bits
+inline constexpr int kMostWarps = 32;                     // of a block
 
 inline std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 

@@ -182,10 +182,12 @@ Layout choose_rows(const Problem& p, const DeviceInfo& device, const Plan& plan)
 
 bool plan_short_rows(const Problem& p, const DeviceInfo& device, Plan& plan) {
   if (p.n_out > kShortRow) return false;
-  plan.layout = Layout::short_rows;
   plan.lanes = power_above(divide_up(p.n_out, 4));
+  const std::int64_t blocks = divide_up(p.rows, kShortThreads / plan.lanes);
+  if (blocks > kMostBlocks) return false;  // each has rows once
+  plan.layout = Layout::short_rows;
   plan.warps = kShortThreads / 32;
-  plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, divide_up(p.rows * plan.lanes, kShortThreads)));
+  plan.grid = static_cast<std::uint32_t>(blocks);
   // All the warps an SM can hold hide the memory's latency, if 32 registers do.
   const int registers = 16 + 4 * element_bytes(p) + (p.masked() ? 16 : 0) + (plan.total ? 8 : 0) +
                         (plan.aligned && p.in_dtype == DType::f32 && p.in_dtype == p.out_dtype ? 0 : 8) +
@@ -202,7 +204,7 @@ bool plan_packed_rows(const Problem& p, const DeviceInfo& device, const Tuning& 
   if (!packed(&Dim::in, p.n) || !packed(&Dim::out, p.n_out) || (inputs(p.op) == 2 && !packed(&Dim::in2, p.n)) ||
       (p.masked() && !packed(&Dim::mask, p.n)))
     return false;
-  plan_short_rows(p, device, plan);
+  if (!plan_short_rows(p, device, plan)) return false;
   plan.layout = Layout::packed_rows;
   // Finding a quad's place costs as much as scanning it: a thread does it for some at a time, fewer of wide elements.
   const std::int64_t widest = std::max<std::int64_t>(element_bytes(p), bytes(p.in_dtype) * inputs(p.op));
@@ -214,7 +216,7 @@ bool plan_packed_rows(const Problem& p, const DeviceInfo& device, const Tuning& 
   };
   while (plan.segments > 1 && shared() > device.shared_per_block) --plan.segments;
   plan.shared = shared();
-  plan.grid = static_cast<std::uint32_t>(std::min(kMostBlocks, divide_up(p.rows * plan.lanes, kShortThreads * plan.segments)));
+  plan.grid = static_cast<std::uint32_t>(divide_up(p.rows, kShortThreads / plan.lanes * plan.segments));
   const int more = 1 + plan.segments / 2;  // quads of a thread take registers
   plan.blocks_per_sm = std::max(1, std::min(plan.blocks_per_sm / more, device.shared_per_sm / (plan.shared + device.shared_reserved)));
   plan.reason = "rows of at most 128 results, one behind the other: a block's rows pass through shared memory as vectors";
@@ -237,11 +239,11 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   const int registers = plan.segments * segment_registers(p, plan.aligned) + working_registers(p, plan) + more_registers(p, device, plan);
   plan.blocks_per_sm = blocks_by_registers(device, registers, plan.warps);
   plan.scatters = !plan.walks && plan.blocks_per_sm == 1 && drifts(p);
-  if (plan.scatters) plan.grid = static_cast<std::uint32_t>(divide_up(plan.grid, kRowParts) * kRowParts);
+  if (plan.scatters) plan.grid = static_cast<std::uint32_t>(std::min(divide_up(plan.grid, kRowParts), kMostBlocks / kRowParts) * kRowParts);
   plan.reason = plan.walks ? "a block walks a row, a tile of it in registers" : "a block holds a row in registers";
 }
 
-// The ring of tiles; false if not even one tile fits.
+// The ring of tiles; false if not even one tile fits, or blocks share more of them than they count.
 bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   const int in = static_cast<int>(bytes(p.in_dtype)),
             streams = in * inputs(p.op) + (p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0);
@@ -250,6 +252,7 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   const int element = element_bytes(p);
   const std::int64_t blocks = tuning.blocks > 0 ? tuning.blocks : device.sms, tiles = p.rows * divide_up(p.n_out, plan.chunks * kChunk);
   const bool own = tuning.scanners == 0 && p.n < kOwnChunks * kChunk && p.rows >= (tuning.blocks > 0 ? 2 : kOwnRows) * blocks;
+  if (!own && tiles > kMostTickets) return false;
   // Of elements of eight bytes and more a ring holds few tiles, none of which may stay in it for long: teams of warps share a tile. Narrow
   // elements are more a second, so more warps. More storers than needed only disturb: where rows are not aligned, more are needed. Measured
   // on an H200: docs/decisions.md.

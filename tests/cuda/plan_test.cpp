@@ -417,12 +417,40 @@ TEST(CudaPlan, ChunksAreSpreadOverBlocksWhereTwoLevelsReach) {
   EXPECT_EQ(forced({0x10000, 100}, 1, Kind::inclusive).layout, Layout::split_rows) << "blocks are counted in 16 bits";
 }
 
+// More rows, or tiles, than blocks or their tickets can be counted in 32 bits.
+TEST(CudaPlan, WhatKernelsCountIn32BitsIsCountable) {
+  constexpr std::int64_t kMany = std::int64_t{1} << 31;
+  const auto forced = [](Layout layout, Sizes shape, int axis) {
+    Tuning tuning;
+    tuning.layout = static_cast<int>(layout), tuning.columns = 1, tuning.scanners = 2;
+    return make_plan(problem(std::move(shape), axis, DType::u8), h200(), tuning);
+  };
+  // Short rows: 256 threads of a block, each of whose lanes has rows once.
+  EXPECT_EQ(forced(Layout::short_rows, {256 * (kMany - 1), 4}, 1).layout, Layout::short_rows);
+  EXPECT_EQ(forced(Layout::short_rows, {256 * (kMany - 1) + 1, 4}, 1).layout, Layout::rows) << "blocks walk rows";
+  EXPECT_EQ(forced(Layout::packed_rows, {8 * (kMany - 1), 127}, 1).layout, Layout::packed_rows);
+  EXPECT_EQ(forced(Layout::packed_rows, {8 * (kMany - 1) + 1, 127}, 1).layout, Layout::rows);
+
+  EXPECT_EQ(forced(Layout::split_rows, {kMany - 1, 5}, 1).layout, Layout::split_rows);
+  EXPECT_EQ(forced(Layout::split_rows, {kMany, 5}, 1).layout, Layout::rows) << "scanners' jobs";
+  EXPECT_EQ(make_plan(problem({kMany, 40960}, 1, DType::f64), h200()).scanners, 0) << "nothing passes between blocks, no ticket is counted";
+
+  EXPECT_EQ(forced(Layout::split_columns, {kMany / 2, 10, 64}, 1).layout, Layout::column_ring) << "two strips of each";
+  EXPECT_EQ(forced(Layout::split_columns, {kMany / 2 - 1, 10, 64}, 1).layout, Layout::split_columns);
+  EXPECT_EQ(forced(Layout::split_columns, {kMany, 300, 4}, 1).layout, Layout::split_columns) << "tickets of few columns have 64 bits";
+
+  const Plan scattered = make_plan(problem({kMany - 2, 32768}, 1, DType::f32, DType::f32, Kind::prefixes), h200());
+  EXPECT_TRUE(scattered.scatters);
+  EXPECT_EQ(scattered.grid, kMany - 4) << "a grid's blocks, whole parts";
+}
+
 // What a warp of the ring has to know of the others (kernels/split_rows.cuh).
 void expect_fits(const Problem& p, const DeviceInfo& device, const Tuning& tuning) {
   const Plan plan = make_plan(p, device, tuning);
   if (plan.layout == Layout::none) return;
   SCOPED_TRACE(device.name + " " + name(plan.layout));
   EXPECT_GT(plan.grid, 0u);
+  EXPECT_LE(plan.grid, 0x7fffffffu);
   EXPECT_GT(plan.threads, 0u);
   EXPECT_EQ(plan.threads % 32, 0u);
   EXPECT_LE(static_cast<int>(plan.threads), device.threads_per_block);
