@@ -399,6 +399,32 @@ TEST(Emulator, FindsCopiesThatOutliveTheirBlock) {
                   "block ended"));
 }
 
+// Of cp.async: those that a barrier waits for, and those that nobody does.
+TEST(Emulator, FindsCopiesThatOutliveTheirThread) {
+  alignas(16) static std::array<u8, 64> memory{};
+  emulator::Launch launch = threads(64);
+  launch.memory = {{memory.data(), memory.size(), false}};
+  for (bool arrives : {true, false})
+    for (bool waits : {true, false}) {
+      const auto findings = run(
+          [&] {
+            Ring& ring = *reinterpret_cast<Ring*>(shared_memory());
+            if (thread_index() == 0) barrier_init(&ring.full, 1);
+            sync_block();
+            if (thread_index() == 0) {
+              async_load16(ring.data, memory.data());
+              if (arrives) async_arrive(&ring.full);
+              if (waits) async_wait();
+            } else if (arrives) {
+              barrier_wait(&ring.full, 0);  // the block ends later
+            }
+          },
+          launch);
+      EXPECT_EQ(has(findings, "a thread ended while its asynchronous copies"), !waits);
+      EXPECT_EQ(findings.empty(), waits);
+    }
+}
+
 // Four rows of 32 bytes and two planes, of which boxes of three rows are copied: what lies outside comes as zeros.
 TEST(Emulator, TensorCopiesEndWhereTheTensorDoes) {
   alignas(16) static std::array<u8, 256> memory;

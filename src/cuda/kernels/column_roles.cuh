@@ -157,6 +157,7 @@ struct ColumnRoles : Sides<Lanes> {
       Lanes::template fill<kCopies>(slot_at(slot), a, Row<S, Strided<S>>(a, offsets), t.first, ticket < 0 ? 0 : t.rows,
                                     strips.columns - column, &control.full[slot], in_map);
     });
+    if constexpr (kCopies == kCopyAsync) async_wait();
   }
 
   // ---- reducers ----

@@ -353,6 +353,7 @@ struct ColumnRingKernel {
                                          a.mask_step, rows, rest < kWidth ? static_cast<u32>(rest) : kWidth, &barriers.full[slot]);
       }
     }
+    if constexpr (kCopies == kCopyAsync) async_wait();
   }
 
   CUMULUS_DEVICE void walk() {

@@ -279,6 +279,7 @@ CUMULUS_DEVICE void async_load16(void* to, const void* from) {
 CUMULUS_DEVICE void async_arrive(Barrier* b) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(b)) : "memory");
 }
+CUMULUS_DEVICE void async_wait() { asm volatile("cp.async.wait_all;" ::: "memory"); }  // its own copies: before it ends
 
 // ---- numbers ----
 

@@ -131,10 +131,13 @@ struct SplitColumnsKernel : ColumnRoles<S, Lanes, kSlots, kFlight, kLoaders, kRe
   }
   CUMULUS_DEVICE bool is_turn(u32 turn, const u32& now) const { return uniform_all(load_acquire_shared(&now) == turn); }
 
-  // R at a strip's start, told to all. Asked for once: the place may be that of the total, which comes when R is known everywhere.
+  // R at a strip's start, told to all. Asked for once, by one lane of a column: the place may be that of the total, which comes when R is
+  // known everywhere.
   CUMULUS_DEVICE Wide begin(i64 strip, int group, bool active) const {
-    const Wide v = start_of<S>(a, strips.offsets(strip, active ? strips.first_column(strip) + group * 32 + first_lane() : 0));
-    if (active && side() == 0) Letter::publish(word(chunk_starts, 0, strip, 0, group * 32 + first_lane()), nodes.tag, S::narrow(v));
+    const bool reads = active && side() == 0;
+    Wide v = reads ? start_of<S>(a, strips.offsets(strip, strips.first_column(strip) + group * 32 + first_lane())) : S::identity();
+    if constexpr (kSide > 1) v = shuffle(v, static_cast<u32>(first_lane()));
+    if (reads) Letter::publish(word(chunk_starts, 0, strip, 0, group * 32 + first_lane()), nodes.tag, S::narrow(v));
     return v;
   }
   // Where R behind a lane's child of step 0 goes: it is that at the next chunk's start.

@@ -166,6 +166,7 @@ struct SplitRowsKernel {
                                                         : -1; },
           [&](int slot, i64 tile) { fill_slot(slot, place_of(tile)); });
     }
+    if constexpr (kCopies == kCopyAsync) async_wait();
   }
   // So many at once where that leaves enough for all: they are loaded at once, too.
   CUMULUS_DEVICE u32 first_tickets() const { return !kOwnRows && tiles >= 8 * kFlight * static_cast<i64>(block_count()) ? kFlight : 1; }
@@ -361,8 +362,9 @@ struct SplitRowsKernel {
       sync_warp();  // what the last job read of others' totals has been read by all lanes
       if (lane == 0) store_release_shared(&control.current[scanner], job);
 
-      // Before anything is posted: the place may be that of the total, which comes when all of the row's batches are.
-      const Wide begin = group == 0 ? start_of<S>(a, offsets_of(a, a.dims, row)) : S::identity();
+      // One lane reads it, before anything is posted, and whatever is published is found from that: the place may be that of the total,
+      // which comes when all of the row's batches are.
+      const Wide begin = shuffle(group == 0 && lane == 0 ? start_of<S>(a, offsets_of(a, a.dims, row)) : S::identity(), 0);
       Element total{};
       Wide base = begin;
       bool ready = lane >= whole, based = group == 0 && place == 0, posted = whole < 32;

@@ -131,6 +131,7 @@ inline void tensor_load(void* to, const TensorMap* map, int column, int row, int
 inline void fence_async() {}
 inline void async_load16(void* to, const void* from) { emulator::async_load(to, from, 16); }
 inline void async_arrive(Barrier* b) { emulator::async_arrive(b); }
+inline void async_wait() { emulator::async_wait(); }
 
 // Conversions of the 16-bit formats, to nearest even, from their definition.
 inline u16 half_of(u32 word, int which) { return static_cast<u16>(word >> (16 * which)); }

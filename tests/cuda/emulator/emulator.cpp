@@ -54,6 +54,7 @@ struct Thread {
   std::uint32_t now = 1;
   Clock known;
   std::vector<std::function<void()>> copies;  // cp.async since the last arrival
+  std::size_t under_way = 0;                  // of its earlier ones
 };
 
 struct Warp {
@@ -143,6 +144,7 @@ void enter(context::transfer_t from) {
   machine->scheduler = from.fctx;
   (*machine->body)();
   Thread* t = machine->current;
+  if (!t->copies.empty() || t->under_way > 0) found("a thread ended while its asynchronous copies were under way");
   set_ready(t, false);
   --t->block->living;
   machine->idle = 0;
@@ -549,13 +551,22 @@ void async_arrive(void* barrier) {
   Barrier& b = barrier_at(barrier);
   add_to(b.arriving, t);
   ++t.block->copies;
-  machine->copies.push_back({t.block, [&b, copies = std::move(t.copies)] {
+  t.under_way += t.copies.size();
+  machine->copies.push_back({t.block, [&b, &t, copies = std::move(t.copies)] {
                                for (const auto& copy : copies) copy();
+                               t.under_way -= copies.size();
                                if (b.pending == 0) found("more arrivals at a barrier than it expects");
                                --b.pending;
                                complete(b);
                              }});
   t.copies.clear();
+}
+
+void async_wait() {
+  Thread& t = self();
+  for (const auto& copy : t.copies) copy();
+  t.copies.clear();
+  while (t.under_way > 0) yield();
 }
 
 std::vector<std::string> launch(const Launch& l, const std::function<void()>& body) {

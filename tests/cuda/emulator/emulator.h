@@ -2,7 +2,8 @@
 // within what hardware may do: any block may be the first, as few as one may be resident, warps may stall at any collective and between the
 // words that blocks exchange (which are seen in the order in which they were stored), asynchronous copies come late. Reported, not fixed:
 // accesses out of bounds or misaligned, races on shared memory (by vector clocks, so whatever barriers do not order is found whether or not
-// it happened), reads of shared memory that nobody wrote, barriers used wrongly, collectives that not all lanes reach, and deadlocks.
+// it happened), reads of shared memory that nobody wrote, barriers used wrongly, collectives that not all lanes reach, asynchronous copies
+// that outlive their block or, of cp.async, their thread, and deadlocks.
 #pragma once
 
 #include <cstddef>
@@ -70,5 +71,6 @@ void bulk_load(void* to, std::size_t bytes, std::vector<Piece> pieces, std::size
 void bulk_prefetch(const void* from, std::size_t bytes);
 void async_load(void* to, const void* from, std::uint32_t bytes);
 void async_arrive(void* barrier);
+void async_wait();  // until all of the thread's own copies have come
 
 }  // namespace emulator
