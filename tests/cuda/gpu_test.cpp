@@ -4,10 +4,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -241,6 +245,193 @@ TEST_F(Gpu, HostTensorsOfAnyLayout) {
   EXPECT_EQ(last, expected_last);
   EXPECT_GT(seconds.scan, 0);
   EXPECT_LT(seconds.scan, 0.1);
+}
+
+// ---- a device that is busy ----
+
+// A block for each multiprocessor that is to be taken: nothing else fits beside all of its shared memory. It ends when it is told to, and
+// after `limit` nanoseconds in any case: what waits for it must not wait for ever.
+constexpr SourceFile kHold = {"hold.cuh", R"(
+extern "C" __global__ void hold(volatile unsigned* told, unsigned* begun, unsigned* late, unsigned long long limit) {
+  if (threadIdx.x != 0) return;
+  atomicAdd(begun, 1);
+  unsigned long long start, now;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
+  while (*told == 0) {
+    __nanosleep(1000);
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+    if (now - start < limit) continue;
+    atomicAdd(late, 1);
+    return;
+  }
+}
+)"};
+
+// Holds multiprocessors from begin() to end(). Everything that waits for the whole device is done when it is made, and when it is gone.
+class Holder {
+ public:
+  Holder(const Driver& gpu, std::uint64_t context, const DeviceInfo& device) : gpu_(gpu), shared_(device.shared_per_block) {
+    static CubinSource& source = *new CubinSource(real_system(), gpu.version, {{&kHold, 1}, "of hold.cuh"});
+    function_ = load_kernel(gpu, source, context, {kHold.name, "hold", {}}, device);
+    check(gpu, gpu.cuStreamCreate(&stream_, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+    check(gpu, gpu.cuStreamCreate(&others_, CU_STREAM_NON_BLOCKING), "cuStreamCreate");
+    check(gpu, gpu.cuMemAlloc(&words_, kWords * sizeof(unsigned)), "cuMemAlloc");
+    begin(1), end();  // what a driver does at a first launch, it has done
+  }
+  ~Holder() {
+    end();
+    gpu_.cuStreamDestroy(stream_), gpu_.cuStreamDestroy(others_);
+    gpu_.cuMemFree(words_);
+  }
+  Holder(const Holder&) = delete;
+  Holder& operator=(const Holder&) = delete;
+
+  // Returns when all blocks run: false if they do not in time.
+  bool begin(unsigned blocks) {
+    const auto start = std::chrono::steady_clock::now();
+    tell(0);
+    check(gpu_, gpu_.cuStreamSynchronize(others_), "cuStreamSynchronize");
+    CUdeviceptr told = words_, begun = words_ + 4, late = words_ + 8;
+    unsigned long long limit = kLimit * 1000000000ull;
+    void* parameters[] = {&told, &begun, &late, &limit};
+    check(gpu_, gpu_.cuLaunchKernel(function_, blocks, 1, 1, 32, 1, 1, static_cast<unsigned>(shared_), stream_, parameters, nullptr),
+          "cuLaunchKernel");
+    while (word(1) < blocks)
+      if (std::chrono::steady_clock::now() - start > std::chrono::seconds(kLimit)) return false;
+    return true;
+  }
+  bool holds() { return word(0) == 0 && word(2) == 0; }
+  void end() {
+    gpu_.cuMemsetD8Async(words_, 1, sizeof(unsigned), others_);  // if it fails, time runs out
+    gpu_.cuStreamSynchronize(others_), gpu_.cuStreamSynchronize(stream_);
+  }
+
+ private:
+  static constexpr int kWords = 3;  // told to end; blocks that have begun; blocks whose time was over
+  static constexpr unsigned kLimit = 20;
+
+  void tell(unsigned char value) {
+    check(gpu_, gpu_.cuMemsetD8Async(words_, value, kWords * sizeof(unsigned), others_), "cuMemsetD8Async");
+  }
+  unsigned word(unsigned k) {
+    unsigned value = 0;
+    check(gpu_, gpu_.cuMemcpyDtoHAsync(&value, words_ + k * sizeof value, sizeof value, others_), "cuMemcpyDtoHAsync");
+    check(gpu_, gpu_.cuStreamSynchronize(others_), "cuStreamSynchronize");
+    return value;
+  }
+
+  const Driver& gpu_;
+  int shared_;
+  CUfunction function_ = nullptr;
+  CUstream stream_ = nullptr, others_ = nullptr;
+  CUdeviceptr words_ = 0;
+};
+
+// One scan of floats in device memory, and what the CPU makes of it.
+struct FloatScan {
+  Tuning tuning;
+  std::vector<std::int64_t> shape;
+  int axis;
+  std::vector<float> expected;
+  CUdeviceptr in = 0, out = 0;
+
+  std::size_t count() const {
+    return static_cast<std::size_t>(std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>()));
+  }
+  std::size_t bytes() const { return count() * sizeof(float); }
+  cumulus_scan_args args(void* from, void* to, Device device) const {
+    cumulus_scan_args a{};
+    a.struct_size = sizeof a;
+    a.axis = axis;
+    a.in = {from, shape.data(), nullptr, static_cast<std::int32_t>(shape.size()), CUMULUS_DTYPE_f32, static_cast<std::int32_t>(device), 0};
+    a.out = a.in;
+    a.out.data = to;
+    return a;
+  }
+  Problem problem(CUstream stream) const {
+    cumulus_scan_args a = args(reinterpret_cast<void*>(in), reinterpret_cast<void*>(out), Device::cuda);
+    a.stream = stream;
+    Problem problem;
+    canonicalise(a, true, problem);
+    return problem;
+  }
+};
+
+// Of every layout, in its variants: those that wait for other blocks must not wait for blocks that have no place to run.
+std::vector<FloatScan> scans_of_all_layouts(int sms) {
+  const auto scan = [](cuda::Layout layout, std::vector<std::int64_t> shape, int axis, cuda::Copies copies = cuda::Copies::plain) {
+    FloatScan s{{}, std::move(shape), axis, {}};
+    s.tuning.layout = static_cast<int>(layout), s.tuning.copies = static_cast<int>(copies);
+    return s;
+  };
+  using cuda::Layout;
+  std::vector<FloatScan> all = {
+      scan(Layout::short_rows, {100000, 64}, 1),
+      scan(Layout::packed_rows, {100000, 63}, 1),
+      scan(Layout::rows, {2000, 5000}, 1),
+      scan(Layout::rows, {300, 100000}, 1),
+      scan(Layout::spread_rows, {1 << 20}, 0),
+      scan(Layout::split_rows, {1 << 23}, 0),
+      scan(Layout::split_rows, {5, 1000003}, 1),
+      scan(Layout::split_rows, {8 * sms, 9000}, 1),  // each row is one block's
+      scan(Layout::columns, {1000, 1001}, 0),
+      scan(Layout::column_ring, {1000, 8192}, 0),
+      scan(Layout::column_ring, {1000, 8192}, 0, cuda::Copies::tensor),
+      scan(Layout::split_columns, {1 << 16, 128}, 0),  // strips that blocks share
+      scan(Layout::split_columns, {1 << 16, 128}, 0, cuda::Copies::async),
+      scan(Layout::split_columns, {1 << 12, 64 * sms}, 0),  // each strip is one block's
+      scan(Layout::split_columns, {1 << 20, 4}, 0),         // few columns
+  };
+  const std::size_t count = all.size();
+  for (std::size_t i = 0; i < count; ++i) {  // the path before Hopper
+    all.push_back(all[i]);
+    all.back().tuning.capability = 80;
+  }
+  return all;
+}
+
+TEST_F(Gpu, ScansOfEveryLayoutEndWhileOthersHoldMostMultiprocessors) {
+  const DeviceInfo& device = device_info(0);
+  if (device.sms < 2) GTEST_SKIP() << "one multiprocessor";
+  CUstream stream = nullptr;
+  ASSERT_EQ(gpu().cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING), 0);
+  // Once without anybody else: kernels are loaded and workspaces allocated, either of which may wait for all that runs.
+  std::vector<FloatScan> scans = scans_of_all_layouts(device.sms);
+  const auto run_one = [&](const FloatScan& s) {
+    Call call;
+    call.tuning = s.tuning;
+    cuda::run(s.problem(stream), call);
+  };
+  for (FloatScan& s : scans) {
+    std::vector<float> x(s.count());
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>((i * 7919) % 1000) * 0.37f - 150.0f;
+    s.expected.resize(x.size());
+    const cumulus_scan_args on_cpu = s.args(x.data(), s.expected.data(), Device::cpu);
+    ASSERT_EQ(cumulus_scan(&on_cpu), CUMULUS_OK) << cumulus_last_error();
+    ASSERT_EQ(gpu().cuMemAlloc(&s.in, s.bytes()), 0);
+    ASSERT_EQ(gpu().cuMemAlloc(&s.out, s.bytes()), 0);
+    EXPECT_EQ(make_plan(s.problem(stream), device, s.tuning).layout, static_cast<cuda::Layout>(s.tuning.layout));
+    ASSERT_EQ(gpu().cuMemcpyHtoDAsync(s.in, x.data(), s.bytes(), stream), 0);
+    run_one(s);
+    ASSERT_EQ(gpu().cuMemsetD8Async(s.out, 0xff, s.bytes(), stream), 0);
+    ASSERT_EQ(gpu().cuStreamSynchronize(stream), 0);
+  }
+  {
+    Holder holder(gpu(), scope->id(), device);
+    ASSERT_TRUE(holder.begin(static_cast<unsigned>(device.sms) - 1)) << "other programs hold the device";
+    for (const FloatScan& s : scans) {
+      SCOPED_TRACE(std::string(name(static_cast<cuda::Layout>(s.tuning.layout))) + ", " + std::to_string(s.shape[0]) + ", capability " +
+                   std::to_string(s.tuning.capability));
+      run_one(s);
+      std::vector<float> got(s.count());
+      ASSERT_EQ(gpu().cuMemcpyDtoHAsync(got.data(), s.out, s.bytes(), stream), 0);
+      ASSERT_EQ(gpu().cuStreamSynchronize(stream), 0);
+      EXPECT_EQ(std::memcmp(got.data(), s.expected.data(), s.bytes()), 0) << "not the CPU's bits";
+      ASSERT_TRUE(holder.holds()) << "it ended only when the others did";
+    }
+  }
+  for (const FloatScan& s : scans) gpu().cuMemFree(s.in), gpu().cuMemFree(s.out);
+  gpu().cuStreamDestroy(stream);
 }
 
 // ---- failures ----
