@@ -1,8 +1,11 @@
 // The GPU kernels, run by the emulator: every layout and op, kinds and dtypes pairwise, against the reference's bits.
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <initializer_list>
 #include <map>
@@ -501,6 +504,240 @@ TEST(SplitKernels, the_last_epoch_clears_what_larger_launches_left) {
     }
   }
 }
+
+// ---- tensors that reach beyond 2^32 elements ----
+
+constexpr std::int64_t k32Bits = std::int64_t{1} << 32;
+
+// The elements of a tensor far apart, in address space of which only the pages are ever touched that have some.
+class Far {
+ public:
+  Far(const Tensor& near, Sizes strides) : near_(near), strides_(std::move(strides)) {
+    if (!near) return;
+    std::int64_t lowest = 0, highest = 0;
+    for (std::size_t k = 0; k < near.shape.size(); ++k) {
+      const std::int64_t last = strides_[k] * (near.shape[k] - 1);
+      (last < 0 ? lowest : highest) += last;
+    }
+    bytes_ = static_cast<std::size_t>((highest - lowest + 1) * size());
+    void* mapping = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapping == MAP_FAILED) throw std::bad_alloc();
+    mapping_ = static_cast<char*>(mapping);
+    first_ = mapping_ - lowest * size();
+    for_each([&](char* element, char* far) { std::memcpy(far, element, static_cast<std::size_t>(size())); });
+  }
+  ~Far() {
+    if (mapping_) munmap(mapping_, bytes_);
+  }
+  Far(const Far&) = delete;
+  Far& operator=(const Far&) = delete;
+
+  explicit operator bool() const { return mapping_ != nullptr; }
+  cumulus::TensorView view() const { return {first_, near_.dtype, {near_.shape.data(), near_.rank()}, {strides_.data(), near_.rank()}}; }
+  // The whole extent: what goes astray by a multiple of 2^32 finds zeros, or is missing where it belongs.
+  emulator::Memory memory(bool writable) const { return {mapping_, bytes_, writable}; }
+  void bring_back() const {
+    if (mapping_) for_each([&](char* element, char* far) { std::memcpy(element, far, static_cast<std::size_t>(size())); });
+  }
+
+ private:
+  std::int64_t size() const { return cumulus::bytes(near_.dtype); }
+  template <class Visit>
+  void for_each(const Visit& visit) const {
+    Sizes index(near_.shape.size(), 0);
+    for (;;) {
+      std::int64_t at = 0, far = 0;
+      for (std::size_t d = 0; d < index.size(); ++d) at += index[d] * near_.strides[d], far += index[d] * strides_[d];
+      visit(near_.first() + at * size(), first_ + far * size());
+      std::size_t k = 0;
+      while (k < index.size() && ++index[k] == near_.shape[k]) index[k++] = 0;
+      if (k == index.size()) return;
+    }
+  }
+
+  const Tensor& near_;
+  Sizes strides_;
+  std::size_t bytes_ = 0;
+  char *mapping_ = nullptr, *first_ = nullptr;
+};
+
+// Where a layout has room for large strides: of each dimension how many units, 0 for elements that lie one behind the other. Initial values
+// and totals lie units apart always.
+struct FarCase {
+  Tuning tuning;
+  Sizes shape;
+  int axis;
+  Sizes units;
+  std::int64_t unit = k32Bits + 16;
+  bool needs_forward = false;  // tensor copies: the outer dimension runs forwards
+};
+
+Sizes far_strides(const FarCase& far, const Sizes& shape, std::int64_t unit, bool backward) {
+  Sizes strides(shape.size());
+  std::int64_t dense = 1;
+  for (std::size_t k = shape.size(); k-- > 0;) {
+    strides[k] = far.units[k] ? far.units[k] * unit : dense;
+    if (!far.units[k]) dense *= shape[k];
+    if (backward && far.units[k] && static_cast<int>(k) != far.axis) strides[k] = -strides[k];
+  }
+  return strides;
+}
+
+// The most that an element's index in memory is away from the first one's.
+std::int64_t reach(const Problem& p, std::int64_t cumulus::Dim::*stride, std::int64_t n) {
+  std::int64_t all = std::abs(p.axis.*stride) * (n - 1);
+  for (int i = 0; i < p.dims; ++i) all += std::abs(p.dim[i].*stride) * (p.dim[i].size - 1);
+  return all;
+}
+
+// False: the tuning's layout cannot serve it, or no kernel for it is compiled here.
+bool check_far(const FarCase& far, const emulated::Types& types, bool reverse, Random& random) {
+  Case c;
+  c.op = types.op, c.in = types.in, c.out = types.out, c.mask = static_cast<Mask>(types.mask);
+  c.kind = random.pick(std::vector{Kind::inclusive, Kind::exclusive}), c.reverse = reverse;
+  c.shape = far.shape, c.axis = far.axis;
+  c.first = First::dropped, c.total = Total::own;
+  c.fill = natural_fill(c.op, random), c.seed = random.next() >> 1;
+  const Built got(c);
+  // Tensors are not equally far apart, and some run the other way.
+  const bool turned = !far.needs_forward && random.chance(50);
+  const auto strides = [&](std::int64_t more, bool backward) { return far_strides(far, c.shape, far.unit + more, backward); };
+  Sizes per_row(c.shape.size() - 1);
+  for (std::size_t k = per_row.size(); k-- > 0;)
+    per_row[k] = k + 1 == per_row.size() ? k32Bits + 80 : per_row[k + 1] * (got.initial.shape[k + 1] + 1);
+  Sizes per_row_back = per_row;
+  for (std::int64_t& stride : per_row_back) stride = -stride;
+  const Far in(got.in, strides(0, turned)), in2(got.in2, strides(16, false)), out(got.out, strides(32, false)),
+      mask(got.mask, strides(48, turned)), initial(got.initial, per_row), total(got.total, turned ? per_row_back : per_row);
+
+  cumulus::ScanSpec spec = got.spec();
+  if (mask) spec.mask = mask.view();
+  spec.initial = initial.view(), spec.total = total.view();
+  const cumulus::ConstTensorView a = in.view(), b = in2.view();
+  Problem problem;
+  cumulus::canonicalise(cumulus::detail::to_c(a, in2 ? &b : nullptr, out.view(), spec), true, problem);
+  const Plan plan = plan_for(problem, far.tuning);
+  if (plan.layout != static_cast<Layout>(far.tuning.layout)) return false;
+  if (far.needs_forward && types.mask == 0 && cumulus::inputs(types.op) == 1) {
+    EXPECT_EQ(plan.copies, cumulus::cuda::Copies::tensor);
+  }
+  if (plan.layout != Layout::packed_rows) {
+    EXPECT_GT(reach(problem, &cumulus::Dim::in, problem.n), k32Bits);
+    EXPECT_GT(reach(problem, &cumulus::Dim::out, problem.n_out), k32Bits);
+  }
+  EXPECT_GT(reach(problem, &cumulus::Dim::initial, 1), k32Bits);
+  EXPECT_GT(reach(problem, &cumulus::Dim::total, 1), k32Bits);
+  std::vector<emulator::Memory> memory = {in.memory(false), out.memory(true), initial.memory(false), total.memory(true)};
+  if (in2) memory.push_back(in2.memory(false));
+  if (mask) memory.push_back(mask.memory(false));
+  emulated::Run how;
+  how.seed = random.next();
+  std::vector<std::string> findings;
+  if (emulated::run(problem, plan, memory, how, findings) == emulated::Outcome::not_compiled) return false;
+  for (const Far* tensor : {&in, &in2, &out, &mask, &initial, &total}) tensor->bring_back();
+  const Built expected(c);
+  expected.run_reference();
+  EXPECT_TRUE(expected.equals(got)) << describe(got) << "\n  " << text(plan) << ", seed " << how.seed;
+  EXPECT_EQ(findings, std::vector<std::string>{}) << text(plan);
+  return true;
+}
+
+// Where the axis is long, elements along it are nearer to each other, and reach as far.
+constexpr std::int64_t kLongUnit = (1 << 22) + 16;
+
+std::vector<FarCase> far_cases(Layout layout) {
+  std::vector<FarCase> all;
+  for (const Tuning& t : emulated::tunings(layout)) {
+    switch (layout) {
+      case Layout::short_rows:
+        all.push_back({t, {3, 100}, 1, {1, 0}});               // vectors
+        all.push_back({t, {3, 99}, 1, {1, 0}, k32Bits + 17});  // of any phase
+        all.push_back({t, {3, 100}, 1, {0, 1}});               // the axis
+        break;
+      case Layout::packed_rows:  // rows one behind the other: 2^32 elements would have to be scanned, so that only what is per row can be
+                                 // far
+        all.push_back({t, {3, 99}, 1, {0, 0}});
+        break;
+      case Layout::rows: {
+        if (t.segments == 4) break;  // compiled with a tail only
+        const std::int64_t n = t.warps == 1 ? 200 : t.warps * t.segments * 128 - 4;
+        all.push_back({t, {3, n}, 1, {1, 0}});
+        all.push_back({t, {3, n - 1}, 1, {1, 0}, k32Bits + 17});
+        all.push_back({t, {2, n}, 1, {0, 1}, n < 300 ? k32Bits + 16 : kLongUnit});
+        break;
+      }
+      case Layout::spread_rows:
+        if (t.warps == 16) all.push_back({t, {3, 4096 + 77}, 1, {1, 0}, k32Bits + 17});
+        else all.push_back({t, {3, 2 * 4096}, 1, {1, 0}}), all.push_back({t, {2, 4096 + 77}, 1, {0, 1}, kLongUnit});
+        break;
+      case Layout::split_rows:
+        if (t.team == 1) all.push_back({t, {2, 4096 + 77}, 1, {0, 1}, kLongUnit});  // compiled for strided rows
+        else {
+          all.push_back({t, {3, 2 * 4096}, 1, {1, 0}});
+          all.push_back({t, {3, 4096 + 77}, 1, {1, 0}, k32Bits + 17});
+        }
+        break;
+      case Layout::columns:
+        all.push_back({t, {200, 3}, 0, {1, 0}});
+        all.push_back({t, {200, 3}, 0, {0, 1}});
+        all.push_back({t, {2, 40, 3}, 1, {4 * 41, 1, 41}});
+        break;
+      case Layout::column_ring:
+      case Layout::split_columns: {
+        // Few columns lie one behind the other, row by row: only what is outside of them can be far.
+        const bool strips = layout == Layout::split_columns && t.scanners <= 2, narrow = layout == Layout::split_columns && !strips;
+        if (narrow) {
+          all.push_back({t, {3, 300, t.capability == 80 ? 12 : 3}, 1, {1, 0, 0}});
+          break;
+        }
+        const std::int64_t columns = !strips ? 64 : t.columns == 1 ? 48 : 128;
+        all.push_back({t, {strips ? 300 : 40, columns}, 0, {1, 0}});
+        if (strips && full() && t.capability != 80 && t.blocks == 0) all.push_back({t, {4096 + 300, columns}, 0, {1, 0}, kLongUnit});
+        // Several tiles of a column, so that strips are shared where they can be; the outer stride is one that tensor copies allow.
+        const std::int64_t n = strips ? 300 : 40;
+        FarCase planes = {t, {2, n, columns}, 1, {n + 1, 1, 0}, strips ? (1 << 26) + 16 : k32Bits + 16};
+        all.push_back(planes);
+        if (t.capability != 80 && t.blocks == 0) {  // strips that are not shared are compiled without tensor copies
+          planes.tuning.copies = static_cast<int>(cumulus::cuda::Copies::tensor), planes.needs_forward = true;
+          all.push_back(planes);
+        }
+        break;
+      }
+      default:
+        break;
+    }
+  }
+  return all;
+}
+
+class FarTensors : public testing::TestWithParam<Layout> {};
+
+TEST_P(FarTensors, have_the_references_bits) {
+  Random random(seed());
+  // One input, two, and masks of both kinds; of four bytes, and of less.
+  const emulated::Types tested[] = {{Op::sum, DType::f32, DType::f32, 0},
+                                    {Op::min, DType::u8, DType::u8, 1},
+                                    {Op::prod, DType::f16, DType::f32, 2},
+                                    {Op::recurrence, DType::f32, DType::f32, 0}};
+  std::map<Op, int> done;
+  for (const FarCase& far : far_cases(GetParam())) {
+    int of_case = 0;
+    for (const emulated::Types& types : tested)
+      for (bool reverse : {false, true}) {
+        const bool ran = check_far(far, types, reverse, random);
+        done[types.op] += ran, of_case += ran;
+        if (HasFailure()) return;
+      }
+    EXPECT_GT(of_case, 0) << far.shape[static_cast<std::size_t>(far.axis)] << " elements, " << far.shape.size() << " dimensions, scanners "
+                          << far.tuning.scanners << ", copies " << far.tuning.copies << ": not compiled";
+  }
+  for (const emulated::Types& types : tested) EXPECT_GT(done[types.op], 0) << name(types.op);
+}
+
+INSTANTIATE_TEST_SUITE_P(kernels, FarTensors,
+                         testing::Values(Layout::short_rows, Layout::rows, Layout::split_rows, Layout::columns, Layout::column_ring,
+                                         Layout::split_columns, Layout::packed_rows, Layout::spread_rows),
+                         [](const auto& tested) { return std::string(name(tested.param)); });
 
 // ---- the selection itself ----
 
