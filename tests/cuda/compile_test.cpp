@@ -222,6 +222,18 @@ TEST(Compile, F32SumsInReverseFit) {
       if (device.capability == 90 && shape.n != 1000) check({Op::sum, DType::f32, DType::f32, DType::none, shape, false, true}, device);
 }
 
+// Rows that did spill, before their plans left the compiler the registers that it needs there.
+TEST(Compile, RowsThatDidSpillFit) {
+  if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";
+  const auto fits = [](DType t, std::int64_t rows, std::int64_t n, const char* device) {
+    check({Op::sum, t, t, DType::none, {"rows", rows, n, false}, false}, *cumulus::cuda::find_preset(device));
+  };
+  fits(DType::f32, 1 << 20, 16, "b200");
+  fits(DType::f32, 1 << 15, 20001, "4090");
+  fits(DType::i32, 1 << 15, 20001, "a100");
+  fits(DType::f16, 1 << 15, 32768, "5090");
+}
+
 // Long columns that are known to spill, no more than docs/cuda-kernels.md says.
 TEST(Compile, LongColumnsSpillNoMoreThanIsKnown) {
   if (!Compiler::get()) GTEST_SKIP() << "no NVRTC on this machine: the kernels are not compiled (CUMULUS_NVRTC names one)";
