@@ -126,6 +126,12 @@ std::vector<Row> rows() {
       {"1-D f32 mask", {1 << 29}, 0, f32, f32, inclusive, false, 2, {}, 0},
       {"1-D bool mask", {1 << 29}, 0, f32, f32, inclusive, false, 1, {}, 0},
       {"1-D reverse", {1 << 30}, 0, f32, f32, inclusive, true, 0, {}, 0},
+      {"1-D odd bool mask", {(1 << 29) - 1}, 0, f32, f32, inclusive, false, 1, {}, 0},
+      {"1-D odd f32 mask", {(1 << 29) - 1}, 0, f32, f32, inclusive, false, 2, {}, 0},
+      {"rows 2^20+1", {1023, (1 << 20) + 1}, 1, f32, f32, inclusive, false, 0, {}, 0},
+      {"rows 2^20 bool mask", {1024, 1 << 20}, 1, f32, f32, inclusive, false, 1, {}, 0},
+      {"rows 2^20 f32 mask", {512, 1 << 20}, 1, f32, f32, inclusive, false, 2, {}, 0},
+      {"rows 2^20+1 bool mask", {1023, (1 << 20) + 1}, 1, f32, f32, inclusive, false, 1, {}, 0},
       {"(16,2^26)", {16, 1 << 26}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
       {"(128,2^22)", {128, 1 << 22}, 1, f32, f32, inclusive, false, 0, {}, 0.94},
       {"(2^20,1024)", {1 << 20, 1024}, 1, f32, f32, inclusive, false, 0, {}, 0.97},
@@ -153,6 +159,8 @@ std::vector<Row> rows() {
     r.push_back({std::string(name(t)) + " rows", {32768 / half, 32768}, 1, t, t, inclusive, false, 0, {}, 0.92});
     r.push_back({std::string(name(t)) + " columns", {32768 / half, 32768}, 0, t, t, inclusive, false, 0, {}, 0.92});
     r.push_back({std::string(name(t)) + " 1-D", {(1 << 30) / half}, 0, t, t, inclusive, false, 0, {}, 0.92});
+    r.push_back({std::string(name(t)) + " 1-D odd", {(1 << 30) / half - 1}, 0, t, t, inclusive, false, 0, {}, 0});
+    r.push_back({std::string(name(t)) + " 1-D bool mask", {(1 << 29) / half}, 0, t, t, inclusive, false, 1, {}, 0});
   }
   r.push_back({"u8 to i64 rows", {16384, 32768}, 1, u8, i64, inclusive, false, 0, {}, 0.92});
   return r;
