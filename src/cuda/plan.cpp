@@ -30,21 +30,6 @@ int common_step(const Problem& p) {
   return together ? static_cast<int>(p.axis.out) : 0;
 }
 
-// Does every row begin where a vector of four elements (of at most 16 bytes) does, and end where one does?
-bool rows_aligned(const Problem& p, int step) {
-  if (step == 0 || p.n % 4 != 0 || p.n_out % 4 != 0) return false;
-  const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
-    const std::int64_t size = bytes(dtype), vector = std::min<std::int64_t>(4 * size, 16), in_vector = vector / size;
-    // Planned for without memory: as if allocated, and so aligned.
-    const std::int64_t first = data ? static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(data)) + (step < 0 ? size : 0) : 0;
-    bool all = first % vector == 0;
-    for (int i = 0; i < p.dims; ++i) all = all && p.dim[i].*stride % in_vector == 0;
-    return all;
-  };
-  return fits(p.in, p.in_dtype, &Dim::in) && (inputs(p.op) == 1 || fits(p.in2, p.in_dtype, &Dim::in2)) &&
-         (!p.masked() || fits(p.mask, p.mask_dtype, &Dim::mask)) && fits(p.out, p.out_dtype, &Dim::out);
-}
-
 // The dimension that neighbouring threads walk, or -1 for the axis itself.
 int choose_lane_dim(const Problem& p) {
   if (p.dims == 0) return -1;
@@ -76,7 +61,7 @@ Plan make_plan(const Problem& p, const DeviceInfo& real, const Tuning& tuning) {
   plan.lane_dim = choose_lane_dim(p);
   plan.halves = half_aligned(p);
   plan.step = plan.halves ? 0 : common_step(p);
-  plan.aligned = rows_aligned(p, plan.step);
+  plan.aligned = p.n % 4 == 0 && p.n_out % 4 == 0 && rows_begin_aligned(p, plan.step);
   plan.exclusive = p.kind != Kind::inclusive;
   plan.total = p.total_dtype != DType::none;
   plan.dims = p.dims <= 2 ? 2 : p.dims <= 6 ? 6 : kMaxDims;

@@ -34,6 +34,9 @@ inline int wide_bytes(const Problem& p) {
 
 // ---- the axis is contiguous ----
 
+// Does every row begin where a vector of four elements (of at most 16 bytes) does? `step`: Plan::step.
+bool rows_begin_aligned(const Problem& p, int step);
+
 Layout choose_rows(const Problem& p, const DeviceInfo& device, const Plan& plan);
 
 // Each fills the plan of one layout. False: it cannot serve the problem, and what it left in the plan means nothing to the others.

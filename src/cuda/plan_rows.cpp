@@ -166,6 +166,22 @@ void choose_tile(const Problem& p, const DeviceInfo& device, const Tuning& tunin
 
 }  // namespace
 
+bool rows_begin_aligned(const Problem& p, int step) {
+  if (step == 0) return false;
+  const auto fits = [&](const void* data, DType dtype, std::int64_t Dim::*stride) {
+    const std::int64_t size = bytes(dtype), vector = std::min<std::int64_t>(4 * size, 16), in_vector = vector / size;
+    // Planned for without memory: as if allocated, and so aligned. In reverse, rows begin behind their last element.
+    const std::int64_t length = step < 0 ? (stride == &Dim::out ? p.n_out : p.n) : 0;
+    const std::int64_t first =
+        data ? static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(data)) + (step < 0 ? size : 0) : length * size;
+    bool all = first % vector == 0;
+    for (int i = 0; i < p.dims; ++i) all = all && p.dim[i].*stride % in_vector == 0;
+    return all;
+  };
+  return fits(p.in, p.in_dtype, &Dim::in) && (inputs(p.op) == 1 || fits(p.in2, p.in_dtype, &Dim::in2)) &&
+         (!p.masked() || fits(p.mask, p.mask_dtype, &Dim::mask)) && fits(p.out, p.out_dtype, &Dim::out);
+}
+
 Layout choose_rows(const Problem& p, const DeviceInfo& device, const Plan& plan) {
   if (p.n_out <= kShortRow) return Layout::packed_rows;
   const std::int64_t chunks = divide_up(p.n, kChunk), capacity = row_capacity(p, plan.aligned);
@@ -243,24 +259,41 @@ void plan_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning,
   plan.reason = plan.walks ? "a block walks a row, a tile of it in registers" : "a block holds a row in registers";
 }
 
+// Warps of a ring by role: reducers and storers in teams of some warps. Measured on an H200: docs/decisions.md.
+struct RingRoles {
+  int reducers, storers, team, scanners;
+};
+RingRoles ring_roles(const Problem& p, const Plan& plan, bool own, std::int64_t tiles) {
+  const int in = static_cast<int>(bytes(p.in_dtype)), element = element_bytes(p);
+  // Of elements of eight bytes and more a ring holds few tiles, none of which may stay in it for long: teams of warps share a tile.
+  if (element > 16) return {1, 1, 2, 4};
+  if (element > 8) return {1, 2, 2, 4};
+  if (element > 4 && in < 4 && !plan.aligned) return {1, 2, 4, 6};  // more warps spill
+  if (element > 4) return {1, own || in < 8 ? 2 : 1, 4, in < 8 ? 8 : 4};
+  if (in <= 2) return {3, 6, 2, 15};  // narrow elements are more a second
+  const int asking = tiles <= kFewTiles ? 8 : 7;
+  if (own || plan.step == 0) return {4, plan.aligned ? 3 : 6, 1, asking};
+  if (!rows_begin_aligned(p, plan.step)) return {3, 4, 2, 8};  // quads are shifted
+  if (plan.chunks > 1) return {2, 1, 4, 5};                    // before Hopper
+  if (p.masked() && bytes(p.mask_dtype) > 1) return {1, 1, 4, 5};
+  if (p.masked() || !plan.aligned) return {2, 3, 2, 7};  // not all tiles are
+  return {4, 3, 1, asking};                              // more storers than needed only disturb
+}
+
 // The ring of tiles; false if not even one tile fits, or blocks share more of them than they count.
 bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& tuning, Plan& plan) {
   const int in = static_cast<int>(bytes(p.in_dtype)),
             streams = in * inputs(p.op) + (p.masked() ? static_cast<int>(bytes(p.mask_dtype)) : 0);
-  plan.chunks = std::clamp(4 / streams, 1, 2);
-  if (tuning.chunks > 0) plan.chunks = tuning.chunks;
   const int element = element_bytes(p);
-  const std::int64_t blocks = tuning.blocks > 0 ? tuning.blocks : device.sms, tiles = p.rows * divide_up(p.n_out, plan.chunks * kChunk);
+  const std::int64_t blocks = tuning.blocks > 0 ? tuning.blocks : device.sms;
   const bool own = tuning.scanners == 0 && p.n < kOwnChunks * kChunk && p.rows >= (tuning.blocks > 0 ? 2 : kOwnRows) * blocks;
+  plan.chunks = element <= 4 && in * inputs(p.op) <= 2 ? 2 : std::clamp(4 / streams, 1, 2);
+  // Before Hopper few tiles fit, and each one's copies take a warp's time.
+  if (device.capability < 90 && !own && element == 4 && streams == 4 && rows_begin_aligned(p, plan.step)) plan.chunks = 2;
+  if (tuning.chunks > 0) plan.chunks = tuning.chunks;
+  const std::int64_t tiles = p.rows * divide_up(p.n_out, plan.chunks * kChunk);
   if (!own && tiles > kMostTickets) return false;
-  // Of elements of eight bytes and more a ring holds few tiles, none of which may stay in it for long: teams of warps share a tile. Narrow
-  // elements are more a second, so more warps. More storers than needed only disturb: where rows are not aligned, more are needed. Measured
-  // on an H200: docs/decisions.md.
-  const auto [reducers, storers, team, scanners] = element > 16  ? std::array{1, 1, 2, 4}
-                                                   : element > 8 ? std::array{1, 2, 2, 4}
-                                                   : element > 4 ? std::array{1, own || in < 8 ? 2 : 1, 4, in < 8 ? 8 : 4}
-                                                   : in <= 2     ? std::array{3, 6, 2, 15}
-                                                                 : std::array{4, plan.aligned ? 3 : 6, 1, tiles <= kFewTiles ? 8 : 7};
+  const auto [reducers, storers, team, scanners] = ring_roles(p, plan, own, tiles);
   plan.team = static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(tuning.team > 0 ? tuning.team : team, 1, 8))));
   plan.reducers = tuning.reducers > 0                ? tuning.reducers
                   : plan.chunks == 1 || element <= 4 ? reducers
@@ -283,9 +316,9 @@ bool plan_split_rows(const Problem& p, const DeviceInfo& device, const Tuning& t
   while (plan.slots < most && control(plan.slots + 1) + carry + (plan.slots + 1) * slot <= device.shared_per_block) ++plan.slots;
   if (plan.slots == 0) return false;
   plan.layout = Layout::split_rows;
-  // 42 to 56 KiB on the way are best for one row on an H200, a tile more for several; of large tiles of rows that are a block's own, three.
+  // 48 to 64 KiB on the way are best for one row on an H200, a tile more for several; of large tiles of rows that are a block's own, three.
   // A warp waiting for a tile must not lag a whole round of the ring behind the loader.
-  const std::int64_t on_the_way = own && in >= 8 ? 84 << 10 : own || p.rows == 1 ? 50 << 10 : 66 << 10;
+  const std::int64_t on_the_way = own && in >= 8 ? 84 << 10 : own || p.rows == 1 ? 56 << 10 : 66 << 10;
   plan.flight =
       std::clamp(tuning.flight > 0 ? tuning.flight : static_cast<int>((on_the_way + slot / 2) / slot), 1, std::max(plan.slots - 2, 1));
   plan.reducers = std::min({plan.reducers, std::max(plan.slots - plan.flight, 1), kMostWarps / 4});

@@ -375,6 +375,24 @@ TEST(SplitRows, the_scanning_block_may_have_no_tiles) {
   }
 }
 
+// A copy brings the vectors that a tile shares with the rest of its row, and none that lies beyond the row's ends: a tile may end close to
+// them. The emulator reports what is read outside of a tensor.
+TEST(SplitRows, no_copy_reaches_beyond_its_row) {
+  Random random(seed());
+  for (const auto& [dtype, mask] : {std::pair{DType::f32, support::Mask::select}, {DType::u8, support::Mask::none}})
+    for (const Tuning& tuning : emulated::tunings(Layout::split_rows)) {
+      if (tuning.team == 1) continue;  // compiled for strided rows
+      for (std::int64_t more : {1, 2, 3, 7, 15, 16, 17})
+        for (bool reverse : {false, true}) {
+          Case c;
+          c.in = dtype, c.out = dtype == DType::u8 ? DType::i64 : dtype;
+          c.mask = mask, c.reverse = reverse;
+          c.shape = {3, 2 * 4096 * tuning.chunks + more}, c.axis = 1;
+          expect_right(c, tuning, {2}, random);
+        }
+    }
+}
+
 // Rows that are one block's each: more of them than blocks, and blocks that come late.
 TEST(SplitRows, rows_may_be_a_blocks_own) {
   Random random(seed());

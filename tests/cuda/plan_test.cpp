@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 
 #include "support.h"
 
@@ -74,6 +75,30 @@ TEST(CudaPlan, ManyRowsThatRegistersDoNotHoldGoThroughRings) {
   }
   EXPECT_GT(plan({4096, 1 << 18}, DType::f32, h200()).scanners, 0) << "long rows are cut";
   EXPECT_EQ(plan({16384, 65536}, DType::f32, h200()).layout, Layout::rows) << "two whole steps";
+}
+
+// Measured on an H200 (docs/decisions.md): what a tile costs its readers and writers decides how many there are.
+TEST(CudaPlan, RingsHaveTheRolesThatTheirRowsNeed) {
+  const auto roles = [](Problem p, const Tuning& tuning = {}) {
+    const Plan plan = make_plan(p, h200(), tuning);
+    EXPECT_EQ(plan.layout, Layout::split_rows);
+    return std::array{plan.chunks, plan.reducers, plan.storers, plan.team, plan.scanners};
+  };
+  const auto masked = [](Problem p, DType mask) {
+    p.mask_dtype = mask, p.axis.mask = p.axis.in;
+    return p;
+  };
+  constexpr std::array aligned = {1, 4, 3, 1, 7}, most = {1, 2, 3, 2, 7}, shifted = {1, 3, 4, 2, 8};
+  EXPECT_EQ(roles(problem({1 << 30}, 0)), aligned);
+  EXPECT_EQ(roles(problem({(1 << 30) - 1}, 0)), most) << "all but the last tile are aligned";
+  EXPECT_EQ(roles(problem({(1 << 30) - 1}, 0, DType::f32, DType::f32, Kind::inclusive, true)), shifted) << "it begins at an odd end";
+  EXPECT_EQ(roles(problem({1023, (1 << 20) + 1}, 1)), shifted);
+  EXPECT_EQ(roles(masked(problem({1 << 30}, 0), DType::boolean)), most);
+  EXPECT_EQ(roles(masked(problem({1 << 30}, 0), DType::f32)), (std::array{1, 1, 1, 4, 5}));
+  EXPECT_EQ(roles(masked(problem({1 << 30}, 0, DType::bf16), DType::boolean))[0], 2) << "narrow elements' tiles have two chunks";
+  Tuning before_hopper;
+  before_hopper.capability = 80;
+  EXPECT_EQ(roles(problem({1 << 30}, 0), before_hopper), (std::array{2, 2, 1, 4, 5}));
 }
 
 TEST(CudaPlan, NoElementsStillShowInitialValues) {

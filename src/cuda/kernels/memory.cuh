@@ -117,6 +117,40 @@ CUMULUS_DEVICE void load_quad(const u8* p, Bits<kBytes> (&v)[4]) {
   for (int k = 0; k < 4; ++k) v[k] = quad.get(k);
 }
 
+// The four elements that begin `by` elements behind p, where a vector begins; a vector has more. Nothing is read but vectors they lie in.
+template <class Memory, int kBytes>
+CUMULUS_DEVICE void load_shifted(const u8* p, int by, Bits<kBytes> (&v)[4]) {
+  const u8* const behind = by > 0 ? p + 4 * kBytes : p;
+  if constexpr (kBytes == 1) {
+    PackedQuad<1> low, high;
+    low.template take<Memory>(p), high.template take<Memory>(behind);
+    low.word[0] = static_cast<u32>((low.word[0] | static_cast<u64>(high.word[0]) << 32) >> (8 * by));
+#pragma unroll
+    for (int k = 0; k < 4; ++k) v[k] = low.get(k);
+  } else if constexpr (kBytes == 2) {
+    const u64 low = Memory::template load<8>(p), high = Memory::template load<8>(behind);
+    const u64 both = by > 0 ? low >> (16 * by) | high << (64 - 16 * by) : low;
+    PackedQuad<2> quad = {{static_cast<u32>(both), static_cast<u32>(both >> 32)}};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) v[k] = quad.get(k);
+  } else if constexpr (kBytes == 4) {
+    Bits<4> low[4], high[4];
+    load_quad<Memory, 4>(p, low), load_quad<Memory, 4>(behind, high);
+    const bool two = by & 2, one = by & 1;
+    Bits<4> q[5] = {select(two, low[2], low[0]), select(two, low[3], low[1]), select(two, high[0], low[2]), select(two, high[1], low[3]),
+                    select(two, high[2], high[0])};
+#pragma unroll
+    for (int k = 0; k < 4; ++k) v[k] = select(one, q[k + 1], q[k]);
+  } else {
+    Bits<kBytes> q[5];
+    q[4] = Memory::template load<kBytes>(behind);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) q[k] = Memory::template load<kBytes>(p + k * kBytes);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) v[k] = select(by > 0, q[k + 1], q[k]);
+  }
+}
+
 template <int kBytes>
 CUMULUS_DEVICE void store_quad(u8* p, const Bits<kBytes> (&v)[4]) {
   if constexpr (kBytes == 1) {

@@ -31,7 +31,7 @@ struct SplitRowsKernel {
   static constexpr int kShare = kChunks * 32 / kTeam;            // a storer's segments
   static constexpr int kPiece = kShare < 32 ? kShare : 32;       // of one chunk
   static constexpr int kReducerTeam = kChunks == 1 ? kTeam : 1;  // more of them were slower where tiles have two chunks
-  using InStage = Stage<decltype(Row<S>::in), kTile>;
+  using InStage = Stage<decltype(Row<S>::in), kTile>;            // sizes are the same however tensors lie
   using MaskStage = Stage<decltype(Row<S>::mask), kTile>;
   static constexpr int kDataBytes = InStage::kSize * (S::kTwoInputs ? 2 : 1) + (S::kMask != kNoMask ? MaskStage::kSize : 0);
   static constexpr int kSlotBytes = kDataBytes + kChunks * 32 * static_cast<int>(sizeof(Element));  // prefixes of segments come behind
@@ -89,24 +89,58 @@ struct SplitRowsKernel {
   CUMULUS_DEVICE u64* start_words(i64 row, i64 chunk) const { return starts + (row * (chunks_per_row + 1) + chunk) * Letter::kWords; }
   CUMULUS_DEVICE bool has_start() const { return !S::kStartsEmpty || (a.flags & kHasInitial); }
 
-  // A tile in its slot.
-  struct Tile {
+  // A tile in its slot. V: how its tensors lie. kInside: whole, and elements of its row lie before and behind it, so that it has no edges.
+  template <class V, bool kInside>
+  struct TileOf {
+    static constexpr bool kShifted = kInside && V::kStep != 0 && !V::kAligned;
+    using Tensors = Row<S, V>;
+    using In = Stage<decltype(Tensors::in), kTile>;
+    using Mask = Stage<decltype(Tensors::mask), kTile>;
+    using Out = Outlet<decltype(Tensors::out)>;
+
     i64 row, first;
     int count;  // elements that are read
+    bool ends;  // the row ends here, or within a vector behind
     Offsets offsets;
-    Row<S> tensors;
+    Tensors tensors;
 
-    CUMULUS_DEVICE Tile(const SplitRowsKernel& k, const Place& place)
+    CUMULUS_DEVICE TileOf(const SplitRowsKernel& k, const Place& place)
         : row(place.row), first(place.first), offsets(offsets_of(k.a, k.a.dims, row)), tensors(k.a, offsets) {
       const i64 left = k.a.n - first;
+      ends = left < kTile + 16;
       count = left > kTile ? kTile : left > 0 ? static_cast<int>(left) : 0;
     }
-    CUMULUS_DEVICE InStage in(u8* slot) const { return {slot, tensors.in.from(first), count}; }
-    CUMULUS_DEVICE InStage in2(u8* slot) const { return {slot + InStage::kSize, tensors.in2.from(first), count}; }
-    CUMULUS_DEVICE MaskStage mask(u8* slot) const {
-      return {slot + InStage::kSize * (S::kTwoInputs ? 2 : 1), tensors.mask.from(first), count};
+    CUMULUS_DEVICE In in(u8* slot) const { return stage<In>(slot, tensors.in); }
+    CUMULUS_DEVICE In in2(u8* slot) const { return stage<In>(slot + In::kSize, tensors.in2); }
+    CUMULUS_DEVICE Mask mask(u8* slot) const { return stage<Mask>(slot + In::kSize * (S::kTwoInputs ? 2 : 1), tensors.mask); }
+
+    CUMULUS_DEVICE bool is_inside() const { return uniform(first > 0 && !ends); }
+    // Is it whole, and do all its tensors begin where vectors of four do?
+    CUMULUS_DEVICE bool is_aligned(const SplitRowsKernel& k) const {
+      bool all = count == kTile && k.a.n_out - first >= kTile && at_vector(tensors.in) && at_vector(tensors.out);
+      if constexpr (S::kTwoInputs) all = all && at_vector(tensors.in2);
+      if constexpr (S::kMask != kNoMask) all = all && at_vector(tensors.mask);
+      return uniform(all);
+    }
+
+   private:
+    template <class St, class R>
+    CUMULUS_DEVICE St stage(u8* at, const R& run) const {
+      return {at, run.from(first), kInside ? kTile : count, kInside};
+    }
+    template <class R>
+    CUMULUS_DEVICE bool at_vector(const R& run) const {
+      constexpr int kVector = R::kBytes < 4 ? 4 * R::kBytes : 16;
+      return reinterpret_cast<u64>(run.from(first).vector_place(0)) % kVector == 0;
     }
   };
+  using Tile = TileOf<typename S::Mode, false>;
+  using InsideTile = TileOf<typename S::Mode, true>;
+  // Rows that are not all aligned: most of their tiles are inside, and if the row begins where a vector does, aligned.
+  static constexpr bool kManyWays = S::kStep != 0 && !S::kAligned && !S::kHalves;
+  using AlignedTile =
+      TileOf<typename S::template Choose<typename S::Mode, Variant<kManyWays ? S::kStep : 1, true, -1, -1, false>, kManyWays>::type, false>;
+
   // Tiles are numbered row by row; -1: there are no more.
   CUMULUS_DEVICE Place place_of(i64 tile) const {
     const i64 row = tile < 0 ? -1 : a.rows == 1 ? 0 : tile / tiles_per_row;
@@ -117,18 +151,23 @@ struct SplitRowsKernel {
     return reinterpret_cast<Element*>(slot_at(slot) + kDataBytes) + chunk * 32;
   }
 
+  template <class T, class Stage, class B>
+  static CUMULUS_DEVICE void read_quad(const Stage& stage, int x, B (&q)[4]) {
+    if constexpr (T::kShifted) stage.read_shifted(x, q);
+    else stage.read(x, q);
+  }
   // Quads of kCount segments, which begin at element x of the tile; a lane's own.
-  template <int kCount>
-  CUMULUS_DEVICE void read(const Tile& t, u8* slot, int x, Element (&v)[kCount][4]) const {
-    const InStage in = t.in(slot);
+  template <int kCount, class T>
+  CUMULUS_DEVICE void read(const T& t, u8* slot, int x, Element (&v)[kCount][4]) const {
+    const typename T::In in = t.in(slot);
     const int quad = x + static_cast<int>(lane_index()) * 4;
 #pragma unroll
     for (int s = 0; s < kCount; ++s) {
       typename S::InBits bits[4], bits2[4] = {};
       typename S::MaskBits mask[4] = {};
-      in.read(quad + s * kSegment, bits);
-      if constexpr (S::kTwoInputs) t.in2(slot).read(quad + s * kSegment, bits2);
-      if constexpr (S::kMask != kNoMask) t.mask(slot).read(quad + s * kSegment, mask);
+      read_quad<T>(in, quad + s * kSegment, bits);
+      if constexpr (S::kTwoInputs) read_quad<T>(t.in2(slot), quad + s * kSegment, bits2);
+      if constexpr (S::kMask != kNoMask) read_quad<T>(t.mask(slot), quad + s * kSegment, mask);
 #pragma unroll
       for (int k = 0; k < 4; ++k) v[s][k] = S::element(bits[k], bits2[k], mask[k]);
       scan_quad<S>(v[s]);
@@ -175,29 +214,41 @@ struct SplitRowsKernel {
     Barrier* full = &control.full[slot];
     u8* at = slot_at(slot);
     if (place.row < 0) {
-      arrive(full, 0);
+      arrive(full, 0, false);
       return;
     }
     const Tile t(*this, place);
+    if constexpr (!kManyWays) fill_tile(t, at, full);
+    else if (t.is_inside()) fill_tile(InsideTile(*this, place), at, full);
+    else fill_tile(t, at, full);
+  }
+
+  template <class T>
+  CUMULUS_DEVICE void fill_tile(const T& t, u8* at, Barrier* full) {
     const InStage in = t.in(at), in2 = t.in2(at);
     const MaskStage mask = t.mask(at);
     u32 bytes = in.inner_bytes();
-    in.copy_edges(lane_index(), 32);
-    if constexpr (S::kTwoInputs) in2.copy_edges(lane_index(), 32), bytes += in2.inner_bytes();
-    if constexpr (S::kMask != kNoMask) mask.copy_edges(lane_index(), 32), bytes += mask.inner_bytes();
-    if constexpr (kCopies == kCopyBulk) arrive(full, bytes);
+    bool edges = kCopies == kCopyPlain || in.has_edges();
+    if constexpr (S::kTwoInputs) edges |= in2.has_edges(), bytes += in2.inner_bytes();
+    if constexpr (S::kMask != kNoMask) edges |= mask.has_edges(), bytes += mask.inner_bytes();
+    if (edges) {
+      in.copy_edges(lane_index(), 32);
+      if constexpr (S::kTwoInputs) in2.copy_edges(lane_index(), 32);
+      if constexpr (S::kMask != kNoMask) mask.copy_edges(lane_index(), 32);
+    }
+    if constexpr (kCopies == kCopyBulk) arrive(full, bytes, edges);
     in.template copy_inner<kCopies>(lane_index(), 32, full);
     if constexpr (S::kTwoInputs) in2.template copy_inner<kCopies>(lane_index(), 32, full);
     if constexpr (S::kMask != kNoMask) mask.template copy_inner<kCopies>(lane_index(), 32, full);
-    if constexpr (kCopies != kCopyBulk) arrive(full, 0);
+    if constexpr (kCopies != kCopyBulk) arrive(full, 0, edges);
   }
-  // Lane 0 for what ordinary stores have written; with cp.async each lane for its own copies too.
-  CUMULUS_DEVICE void arrive(Barrier* full, u32 bytes) {
+  // Lane 0 for what ordinary stores have written, if there are edges; with cp.async each lane for its own copies too.
+  CUMULUS_DEVICE void arrive(Barrier* full, u32 bytes, bool edges) {
     if constexpr (kCopies == kCopyAsync) async_arrive(full);
     sync_warp();
     if (lane_index() != 0) return;
     if constexpr (kCopies == kCopyBulk) {
-      fence_async();
+      if (edges) fence_async();
       barrier_arrive_expect(full, bytes);
     } else {
       barrier_arrive(full);
@@ -215,21 +266,10 @@ struct SplitRowsKernel {
       const Place place = load_shared(&control.place[slot]);
       if (uniform(place.row < 0)) return;
       const Tile t(*this, place);
-      if constexpr (kReducerTeam == 1) {
-        for (int c = 0; c < kChunks && t.first + c * kChunk < a.n_out; ++c)
-          finish_chunk(t, slot, c, segment_totals<32>(t, slot_at(slot), c * 32));
-      } else {
-        constexpr int kShare = 32 / kReducerTeam;
-        const int lane = static_cast<int>(lane_index());
-        const Element total = segment_totals<kShare>(t, slot_at(slot), member * kShare);
-        if (lane / kShare == member) store_shared(prefixes(slot, 0) + lane, total);
-        sync_warp();
-        if (lane == 0) barrier_arrive(&control.summed[slot]);
-        if (member == 0) {
-          barrier_wait(&control.summed[slot], at.round);
-          finish_chunk(t, slot, 0, load_shared(prefixes(slot, 0) + lane));
-        }
-      }
+      if constexpr (!kManyWays) reduce_tile(t, at, member);
+      else if (t.is_aligned(*this)) reduce_tile(AlignedTile(*this, place), at, member);
+      else if (t.is_inside()) reduce_tile(InsideTile(*this, place), at, member);
+      else reduce_tile(t, at, member);
       sync_warp();
       if (lane_index() == 0) {
         barrier_arrive(&control.reduced[slot]);
@@ -238,8 +278,29 @@ struct SplitRowsKernel {
     }
   }
 
+  template <class T>
+  CUMULUS_DEVICE void reduce_tile(const T& t, const RingPlace<kSlots>& at, int member) {
+    const int slot = at.slot;
+    if constexpr (kReducerTeam == 1) {
+      for (int c = 0; c < kChunks && t.first + c * kChunk < a.n_out; ++c)
+        finish_chunk(t, slot, c, segment_totals<32>(t, slot_at(slot), c * 32));
+    } else {
+      constexpr int kShare = 32 / kReducerTeam;
+      const int lane = static_cast<int>(lane_index());
+      const Element total = segment_totals<kShare>(t, slot_at(slot), member * kShare);
+      if (lane / kShare == member) store_shared(prefixes(slot, 0) + lane, total);
+      sync_warp();
+      if (lane == 0) barrier_arrive(&control.summed[slot]);
+      if (member == 0) {
+        barrier_wait(&control.summed[slot], at.round);
+        finish_chunk(t, slot, 0, load_shared(prefixes(slot, 0) + lane));
+      }
+    }
+  }
+
   // From the totals of its segments, a lane's own.
-  CUMULUS_DEVICE void finish_chunk(const Tile& t, int slot, int chunk, const Element& total) const {
+  template <class T>
+  CUMULUS_DEVICE void finish_chunk(const T& t, int slot, int chunk, const Element& total) const {
     Element prefix[1] = {total};
     scan_lanes<S, 32>(prefix);
     store_shared(prefixes(slot, chunk) + lane_index(), prefix[0]);
@@ -248,8 +309,8 @@ struct SplitRowsKernel {
   }
 
   // Of kCount segments from the tile's segment `first` on: lane s % 32 has that of segment s.
-  template <int kCount>
-  CUMULUS_DEVICE Element segment_totals(const Tile& t, u8* slot, int first) const {
+  template <int kCount, class T>
+  CUMULUS_DEVICE Element segment_totals(const T& t, u8* slot, int first) const {
     constexpr int kMost = sizeof(Element) <= 4 ? 8 : sizeof(Element) <= 8 ? 4 : 2, kBatch = kMost < kCount ? kMost : kCount;
     Element own{};
 #pragma unroll 1
@@ -472,18 +533,26 @@ struct SplitRowsKernel {
       barrier_wait(&control.started[slot], at.round);
       // Lane c: R at the start of the tile's chunk c, up to the end of its last whole one.
       const Element start = lane_index() <= kChunks ? load_shared(&control.start[slot][lane_index()]) : Element{};
-      for (int s = member * kShare; s < (member + 1) * kShare && t.first + s * kSegment < a.n_out; s += kPiece) {
-        const int c = s / 32;
-        store_piece(t, slot, c, s % 32, shuffle(start, static_cast<u32>(c)), shuffle(start, static_cast<u32>(c) + 1));
-      }
+      if constexpr (!kManyWays) store_tile(t, slot, member, start);
+      else if (t.is_aligned(*this)) store_tile(AlignedTile(*this, place), slot, member, start);
+      else if (t.is_inside()) store_tile(InsideTile(*this, place), slot, member, start);
+      else store_tile(t, slot, member, start);
       sync_warp();
       if (lane_index() == 0) barrier_arrive(&control.empty[slot]);
     }
   }
 
+  template <class T>
+  CUMULUS_DEVICE void store_tile(const T& t, int slot, int member, const Element& start) const {
+    for (int s = member * kShare; s < (member + 1) * kShare && t.first + s * kSegment < a.n_out; s += kPiece) {
+      const int c = s / 32;
+      store_piece(t, slot, c, s % 32, shuffle(start, static_cast<u32>(c)), shuffle(start, static_cast<u32>(c) + 1));
+    }
+  }
+
   // kPiece segments of a chunk, from its segment `begin` on.
-  CUMULUS_DEVICE void store_piece(const Tile& t, int slot, int chunk, int begin, const Element& chunk_start,
-                                  const Element& next_chunk) const {
+  template <class T>
+  CUMULUS_DEVICE void store_piece(const T& t, int slot, int chunk, int begin, const Element& chunk_start, const Element& next_chunk) const {
     constexpr int kBatch = sizeof(Element) <= 4 ? 4 : sizeof(Element) <= 8 ? 2 : 1;
     const u32 lane = lane_index();
     const bool exclusive = S::is_exclusive(a.flags), no_initial = !(a.flags & kHasInitial);
@@ -493,7 +562,7 @@ struct SplitRowsKernel {
     const bool has_chunk = has_start() || t.first + chunk * kChunk > 0;
     const Element before = load_shared(prefixes(slot, chunk) + ((lane + 31) & 31));
     const Element segment_start = select(lane == 0, chunk_start, combine_start<S>(has_chunk, chunk_start, before));
-    Outlet outlet(t.tensors.out.from(first), end);
+    typename T::Out outlet(t.tensors.out.from(first), end);
     Element here = shuffle(segment_start, static_cast<u32>(begin));
 #pragma unroll 1
     for (int s = 0; s < kPiece && s * kSegment < end; s += kBatch) {

@@ -12,20 +12,23 @@ struct Stage {
   static constexpr bool kContiguous = R::kContiguous;
   static constexpr int kSize = (kTile * kBytes + 16 + 127) / 128 * 128;
   static constexpr int kVector = 4 * kBytes < 16 ? 4 * kBytes : 16;
+  static constexpr bool kWholeVectors = R::kAligned && 4 * kBytes >= 16;  // nothing but pieces of 16 bytes
 
   u8* at;
   R run;
   int count, shift;
+  bool inside;  // vectors that the tile has a part of are all of its row's, and may be read
 
-  CUMULUS_DEVICE Stage(u8* slot, const R& from, int elements) : at(slot), run(from), count(elements), shift(0) {
-    if constexpr (kContiguous) shift = static_cast<int>(reinterpret_cast<u64>(lowest()) & 15);
+  CUMULUS_DEVICE Stage(u8* slot, const R& from, int elements, bool is_inside = false)
+      : at(slot), run(from), count(elements), shift(0), inside(is_inside) {
+    if constexpr (kContiguous && !kWholeVectors) shift = static_cast<int>(reinterpret_cast<u64>(lowest()) & 15);
   }
   CUMULUS_DEVICE const u8* lowest() const { return run.backward() ? run.place(count - 1) : run.first; }
 
-  // Bytes from the first to behind the last 16 that lie in the tile altogether.
-  CUMULUS_DEVICE int inner_begin() const { return (16 - shift) & 15; }
+  // Bytes from the first to behind the last 16 that lie in the tile altogether, or in its row.
+  CUMULUS_DEVICE int inner_begin() const { return inside ? -shift : (16 - shift) & 15; }
   CUMULUS_DEVICE int inner_end() const {
-    const int end = (shift + count * kBytes) / 16 * 16 - shift;
+    const int end = (shift + count * kBytes + (inside ? 15 : 0)) / 16 * 16 - shift;
     return end < inner_begin() ? inner_begin() : end;
   }
 
@@ -33,7 +36,10 @@ struct Stage {
   CUMULUS_DEVICE int edge_head() const { return inner_begin() < count * kBytes ? inner_begin() / kBytes : count; }
   CUMULUS_DEVICE int edge_tail() const { return inner_end() / kBytes > edge_head() ? inner_end() / kBytes : edge_head(); }
 
-  CUMULUS_DEVICE bool has_edges() const { return ((shift | count * kBytes) & 15) != 0; }
+  CUMULUS_DEVICE bool has_edges() const {
+    if constexpr (kWholeVectors) return false;
+    return !inside && ((shift | count * kBytes) & 15) != 0;
+  }
   // Thread `who` of `of`: whatever cannot be copied in pieces of 16 bytes.
   CUMULUS_DEVICE void copy_edges(u32 who, u32 of) const {
     if constexpr (kContiguous) {
@@ -92,6 +98,16 @@ struct Stage {
   }
   // Element k in memory's order, in shared memory.
   CUMULUS_DEVICE typename R::B* place(int k) const { return reinterpret_cast<typename R::B*>(at + shift) + k; }
+
+  // Elements x .. x + 3 of a tile without edges, wherever it begins: parts of two quads where vectors do begin. One by one, a warp's lanes
+  // would ask for the same banks; and no branch keeps one quad's loads behind the other's.
+  CUMULUS_DEVICE void read_shifted(int x, typename R::B (&q)[4]) const {
+    const bool backward = run.backward();
+    const int place = shift + (backward ? kTile - 4 - x : x) * kBytes, past = place % kVector;
+    typename R::B v[4];
+    load_shifted<SharedMemory, kBytes>(at + place - past, past / kBytes, v);
+    turn(backward, v, q);
+  }
 
   // Elements x .. x + 3 of the tile; 0 behind its end.
   CUMULUS_DEVICE void read(int x, typename R::B (&q)[4]) const {
